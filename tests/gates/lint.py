@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that is judged by reading: style, types, licences, documentation, changelog, and what Galaxy would say."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.gates.checks import Check, run_all
+from tests.gates.mirror import mirror
+from tests.gates.paths import PYTHON
+
+COLLECTION = "ansible_collections.microvm.host"
+
+CHECKS = [
+    Check("galaxy-importer", [PYTHON, "-m", "tests.gates.importer"]),
+    Check("ansible-lint", ["ansible-lint", "--offline", "--profile", "production", "--strict", "-q"]),
+    Check(
+        "antsibull-docs",
+        [
+            "antsibull-docs",
+            "lint-collection-docs",
+            "--plugin-docs",
+            "--validate-collection-refs",
+            "self",
+            "--skip-rstcheck",
+            ".",
+        ],
+    ),
+    # Managed hosts: the standard library of the oldest Python. Tests: that of the oldest controller.
+    Check("mypy plugins", ["mypy", "--python-version", "3.9", "--package", f"{COLLECTION}.plugins"]),
+    Check("mypy tests", ["mypy", "--python-version", "3.11", "tests"]),
+    Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
+    Check("reuse", ["reuse", "lint", "--lines"]),
+    Check("yamllint", ["yamllint", "--strict", "."]),
+    Check("ruff check", ["ruff", "check", "--quiet"]),
+    Check("ruff format", ["ruff", "format", "--diff", "--quiet"]),
+]
+
+
+def main() -> None:
+    """Run all checks, or those whose names begin with an argument."""
+    mirror()
+    run_all("lint", [check for check in CHECKS if not sys.argv[1:] or check.name.startswith(tuple(sys.argv[1:]))])
+
+
+if __name__ == "__main__":
+    main()
