@@ -17,7 +17,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.gates.paths import BUILD, MIRROR, ROOT
+from tests.gates.paths import MIRROR, ROOT
 
 
 def files_of(tree: Path) -> set[str]:
@@ -51,32 +51,32 @@ def copy(source: Path, target: Path) -> None:
     os.replace(fresh, target)
 
 
-def remove(target: Path) -> None:
-    """Remove a file of the mirror, and the directories that it leaves empty."""
+def remove(target: Path, top: Path) -> None:
+    """Remove a file below ``top``, and the directories that it leaves empty."""
     target.unlink()
     for parent in target.parents:
-        if parent == MIRROR or any(parent.iterdir()):
+        if parent == top or any(parent.iterdir()):
             return
         parent.rmdir()
 
 
-def mirror() -> Path:
-    """Bring the mirror up to date and return its path. Safe to call from several processes at once."""
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / "mirror.lock").open("w") as lock:
+def mirror(source: Path = ROOT, target: Path = MIRROR) -> Path:
+    """Bring ``target`` up to date and return its path. Safe to call from several processes at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (MIRROR / ".git").is_dir():
-            MIRROR.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["git", "init", "--quiet"], cwd=MIRROR, check=True)
-        wanted = files_of(ROOT)
-        for name in files_of(MIRROR) - wanted:
-            remove(MIRROR / name)
+        if not (target / ".git").is_dir():
+            target.mkdir(exist_ok=True)
+            subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
+        wanted = files_of(source)
+        for name in files_of(target) - wanted:
+            remove(target / name, target)
         for name in wanted:
-            if not same(ROOT / name, MIRROR / name):
-                copy(ROOT / name, MIRROR / name)
+            if not same(source / name, target / name):
+                copy(source / name, target / name)
         # With nothing in the index, git cannot tell reuse which directories hold only ignored files.
-        subprocess.run(["git", "add", "--all"], cwd=MIRROR, check=True)
-    return MIRROR
+        subprocess.run(["git", "add", "--all"], cwd=target, check=True)
+    return target
 
 
 if __name__ == "__main__":

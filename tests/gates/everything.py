@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make test``: every gate in turn, all of them even when one fails; at the end what each of them said."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from tests.gates import counts
+from tests.gates.paths import BUILD, PYTHON, ROOT
+
+CLOSING = re.compile(r"^\S.*?\d+ (of \d+ )?(checks |scenarios )?(passed|failed|exceptions)\b")
+"""The line by which a gate closes, pytest's among them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One gate: the module that runs it and its arguments."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: exit code, seconds, its closing lines."""
+
+    stage: Stage
+    rc: int
+    seconds: float
+    closing: tuple[str, ...]
+
+
+STAGES = (
+    Stage("lint", ("tests.gates.lint",)),
+    Stage("sanity", ("tests.gates.sanity",)),
+    Stage("unit", ("tests.gates.units",)),
+)
+
+
+def run(stage: Stage) -> Outcome:
+    """Run one stage; its output passes through."""
+    print(f"\n===== {stage.name} =====", flush=True)
+    start = time.monotonic()
+    closing: list[str] = []
+    with subprocess.Popen(
+        [PYTHON, "-m", *stage.command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            if CLOSING.match(line):
+                closing.append(line.strip(" =\n"))
+    return Outcome(stage, process.returncode, time.monotonic() - start, tuple(closing))
+
+
+def main() -> None:
+    """Run all stages and exit with 1 when one failed."""
+    BUILD.mkdir(exist_ok=True)
+    record = BUILD / "counts"
+    record.unlink(missing_ok=True)
+    os.environ[counts.VARIABLE] = str(record)
+    start = time.monotonic()
+    outcomes = [run(stage) for stage in STAGES]
+    print("\n===== all =====")
+    for outcome in outcomes:
+        verdict = "ok" if outcome.rc == 0 else "FAILED"
+        print(f"{outcome.stage.name:<10} {verdict:<7} {outcome.seconds:7.1f} s  {'; '.join(outcome.closing)}")
+    sums = counts.totals(record)
+    if sums:
+        print("on real machines: " + ", ".join(f"{number} {what}" for what, number in sums.items()))
+    failed = [outcome.stage.name for outcome in outcomes if outcome.rc]
+    passed = len(outcomes) - len(failed)
+    print(f"{passed} of {len(outcomes)} gates passed in {time.monotonic() - start:.0f} s")
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
