@@ -49,4 +49,4 @@ def test_the_first_field_named_stays() -> None:
 
 def test_a_kind_outside_the_contract_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="unknown kind of error: oops"):
-        HostError("oops", "x")
+        raise HostError("oops", "x")
