@@ -72,8 +72,11 @@ def main(arguments: list[str]) -> None:
     if rc:
         sys.exit(f"unit: pytest ended with exit code {rc}")
     if not arguments:
-        pythons = interpreters.found()
-        run_all("unit", [check(version, python) for version, python in pythons.items() if version != own()])
+        others = {version: python for version, python in interpreters.found().items() if version != own()}
+        if others:
+            run_all("unit", [check(version, python) for version, python in others.items()])
+        else:
+            print(f"unit: this machine has no other Python of {', '.join(interpreters.VERSIONS)}")
 
 
 if __name__ == "__main__":
