@@ -11,8 +11,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.gates import counts
 from tests.gates.paths import BUILD, PYTHON, ROOT
+from tests.lab import counts
 
 CLOSING = re.compile(r"^\S.*?\d+ (of \d+ )?(checks |scenarios )?(passed|failed|exceptions)\b")
 """The line by which a gate closes, pytest's among them."""
@@ -72,10 +72,8 @@ def run(stage: Stage) -> Outcome:
 
 def main() -> None:
     """Run all stages and exit with 1 when one failed."""
-    BUILD.mkdir(exist_ok=True)
-    record = BUILD / "counts"
-    record.unlink(missing_ok=True)
-    os.environ[counts.VARIABLE] = str(record)
+    os.environ["MICROVM_COUNTS"] = str(BUILD / "counts-of-test")
+    counts.reset()
     start = time.monotonic()
     outcomes = [run(stage) for stage in STAGES if (ROOT / stage.tree).is_dir()]
     print("\n===== all =====", flush=True)
@@ -85,9 +83,7 @@ def main() -> None:
     for outcome in outcomes:
         verdict = "ok" if outcome.rc == 0 else "FAILED"
         print(f"{outcome.stage.name:<10} {verdict:<7} {outcome.seconds:7.1f} s  {'; '.join(outcome.closing)}")
-    sums = counts.totals(record)
-    if sums:
-        print("on real machines: " + ", ".join(f"{number} {what}" for what, number in sums.items()))
+    print(counts.summary())
     failed = [outcome.stage.name for outcome in outcomes if outcome.rc]
     passed = len(outcomes) - len(failed)
     print(f"{passed} of {len(outcomes)} gates passed in {time.monotonic() - start:.0f} s", flush=True)
