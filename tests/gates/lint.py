@@ -14,7 +14,7 @@ COLLECTION = "ansible_collections.microvm.host"
 
 CHECKS = [
     Check("galaxy-importer", [PYTHON, "-m", "tests.gates.importer"]),
-    Check("ansible-lint", ["ansible-lint", "--offline", "--profile", "production", "--strict", "-q"]),
+    Check("ansible-lint", ["ansible-lint", "--config-file", "tests/gates/ansible-lint.yml", "--offline", "-q"]),
     Check(
         "antsibull-docs",
         [

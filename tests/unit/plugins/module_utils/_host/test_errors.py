@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 FULL = HostError(
