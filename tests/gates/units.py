@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit tests: all of ``tests/unit`` on the venv's Python, ``tests/unit/plugins`` on every other Python found.
+"""The unit tests: all on the venv's Python, those of what runs on managed hosts on every other Python found.
 
-What runs on managed hosts is tested on their Pythons, with nothing but pytest, PyYAML and the part of ansible-core that
-a module carries along (``ansible.module_utils``, which supports Pythons that ansible-core itself does not).
+The latter are the directories of ``tests/unit`` but ``CONTROLLER``. They run with nothing but pytest, PyYAML and the
+part of ansible-core that a module carries along (``ansible.module_utils``, which supports Pythons that ansible-core
+itself does not).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from tests.gates.paths import BUILD, MIRROR, PYTHON, ROOT, environment
 from tests.gates.venv import quiet
 
 LOCK = ROOT / "tests" / "requirements-units.txt"
+
+CONTROLLER = ("gates", "lab")
+"""Directories of tests for what never runs on a managed host; so do the files right in ``tests/unit``."""
 
 
 def payload() -> Path:
@@ -60,7 +64,9 @@ def own() -> str:
 def check(version: str, python: Path) -> Check:
     """The tests of what runs on managed hosts, on one Python."""
     path = os.pathsep.join(map(str, (payload(), libraries(version, python))))
-    tests = [str(python), "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/plugins"]
+    unit = MIRROR / "tests" / "unit"
+    directories = sorted(str(entry) for entry in unit.iterdir() if entry.is_dir() and entry.name not in CONTROLLER)
+    tests = [str(python), "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", *directories]
     return Check(f"Python {version}", tests, env={"PYTHONPATH": path}, closing=1)
 
 
