@@ -4,7 +4,7 @@
 # A bare machine needs git, make and Python 3.11 to 3.13; each target fetches the rest.
 PYTHON ?= python3
 VENV   := .venv/bin/python
-# T narrows `make unit` and `make sanity`: T=tests/unit/plugins/x.py, T="--test pylint".
+# T narrows `make unit` and `make sanity`: T=tests/unit/host/test_x.py, T="--test pylint".
 T      ?=
 
 .PHONY: help test lint sanity unit contract input faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
