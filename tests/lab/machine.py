@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what the lab needs of this machine, and install it where that is possible."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+COMMANDS = {
+    "mmdebstrap": "mmdebstrap",
+    "podman": "podman",
+    "runc": "runc",
+    "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "unshare": "util-linux",
+    "chroot": "coreutils",
+}
+"""Commands the lab calls, each with the Debian package that has it."""
+
+DEVICES = {
+    "/dev/net/tun": "load the kernel module: modprobe tun (in a container: run it with --device /dev/net/tun)",
+}
+
+
+class LabError(Exception):
+    """The lab cannot do what was asked; the text names the remedy."""
+
+
+def say(text: str) -> None:
+    """Print one progress line on standard error."""
+    print(f"[lab] {text}", file=sys.stderr, flush=True)
+
+
+def run(*argv: str, timeout: float = 60, check: bool = True, stdin: str | None = None) -> str:
+    """Run a command and return its standard output; LabError with its error text when it fails or takes too long."""
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{' '.join(argv)}: no end after {timeout:.0f} s") from None
+    if check and done.returncode:
+        raise LabError(f"{' '.join(argv)}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+def missing_packages() -> list[str]:
+    """Debian packages of which a command is not found on this machine."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return sorted({package for command, package in COMMANDS.items() if not shutil.which(command, path=path)})
+
+
+def ensure_machine() -> None:
+    """Make this machine able to run a lab: root, Debian packages, devices.
+
+    Missing packages are installed through apt; everything else that is missing raises LabError with the remedy.
+    """
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = missing_packages()
+    if os.geteuid() != 0:
+        also = f"; it will also need: apt-get install --no-install-recommends {' '.join(missing)}" if missing else ""
+        raise LabError(f"the lab must run as root (taps, bridges, chroot): use sudo{also}")
+    if missing:
+        if not shutil.which("apt-get"):
+            raise LabError(f"commands of these Debian packages are missing: {' '.join(missing)}; there is no apt-get here")
+        say(f"installing Debian packages this machine lacks: {' '.join(missing)}")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        for command in (["apt-get", "update", "-qq"], install):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+            if done.returncode:
+                raise LabError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}")
+        still = missing_packages()
+        if still:
+            raise LabError(f"still missing after apt-get install: {' '.join(still)}")
+    for device, remedy in DEVICES.items():
+        if not os.path.exists(device):
+            raise LabError(f"{device} is missing: {remedy}")
