@@ -186,6 +186,7 @@ def _build_host(recipe: Recipe, kernel: Kernel, mirror: Mirror, proxy: str) -> P
             tree, recipe.suite, recipe.packages, mirror, proxy, recipe.label, "--variant=minbase", "--skip=cleanup/apt/lists"
         )
         shutil.copytree(kernel.modules, tree / "lib/modules" / kernel.modules.name, symlinks=True)
+        (tree / "etc/apt/apt.conf.d/99mmdebstrap").unlink()  # our --aptopt: the proxy of this build
         _write_files(tree, HOST_FILES)
         for source, name in ((HOST_KEY, "ssh_host_ed25519_key"), (HOST_KEY.with_suffix(".pub"), "ssh_host_ed25519_key.pub")):
             shutil.copy(source, tree / "etc/ssh" / name)

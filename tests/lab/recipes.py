@@ -116,6 +116,10 @@ NAS_FILES: dict[str, tuple[int, str]] = {
 }
 
 
+REVISION = 2
+"""Raised when the way images are built changes in images.py."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One image. `kind` is host (an ext4 disk) or nas (a directory tree for a container)."""
@@ -133,7 +137,7 @@ class Recipe:
     def key(self, *extra: str) -> str:
         """First 12 hex digits of a hash over everything that decides the image's content."""
         files = HOST_FILES if self.kind == "host" else NAS_FILES
-        parts = [asdict(self), files, MASKED, ENABLED, extra] if self.kind == "host" else [asdict(self), files]
+        parts = [REVISION, asdict(self), files, MASKED, ENABLED, extra] if self.kind == "host" else [asdict(self), files]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
