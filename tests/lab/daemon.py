@@ -96,6 +96,28 @@ def _session(leader: int) -> list[int]:
     return members
 
 
+def end_ssh(sockets: Path, timeout: float = 10) -> None:
+    """End every ssh process that holds or uses a shared connection in the directory `sockets`; returns when all are gone."""
+
+    def users() -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if line.startswith(b"ssh") and os.fsencode(f"{sockets}/") in line and _start_time(int(entry.name)):
+                found.append(int(entry.name))
+        return found
+
+    for pid in users():
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:  # ended meanwhile
+            continue
+    wait_until(lambda: not users(), timeout, f"ssh of {sockets} to end")
+
+
 def wait_until(condition, timeout: float, what: str, interval: float = 0.1) -> float:
     """Poll `condition` until it is true; returns the seconds it took. LabError naming `what` after `timeout` seconds."""
     started = time.monotonic()

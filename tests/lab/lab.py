@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.lab import images
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, end_ssh
 from tests.lab.filer import Filer
 from tests.lab.host import Host, HostSpec
 from tests.lab.inventory import write_inventory
@@ -215,13 +215,14 @@ class Lab:
     def down(self) -> None:
         """Take everything away: processes, links, namespaces, containers, mounts, disks, state."""
         with _lock(self.name):
-            self._remove()
+            Lab.load(self.name)._remove()  # with what another `up` has added meanwhile
 
     def _remove(self) -> None:
         for host in self.hosts.values():
             host.kill()
         for server in self.servers.values():
             server.remove()
+        end_ssh(self.directory / "ssh")
         self._proxy.kill()
         self.network.remove()
         with open("/proc/self/mountinfo") as table:

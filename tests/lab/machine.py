@@ -14,6 +14,7 @@ COMMANDS = {
     "podman": "podman",
     "runc": "runc",
     "ip": "iproute2",
+    "bridge": "iproute2",
     "mke2fs": "e2fsprogs",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

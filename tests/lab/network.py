@@ -133,8 +133,12 @@ class Network:
         run(*inside, "route", "add", "default", "via", self.gateway)
 
     def set_cable(self, link: str, plugged: bool) -> None:
-        """Cut or join a tap or veth: packets vanish both ways, the other side is told nothing."""
-        run("ip", "link", "set", link, "up" if plugged else "down")
+        """Cut or join a tap or veth: packets vanish both ways, the other side is told nothing.
+
+        The bridge's port is disabled (state 0) or forwarding (3); a tap set down would give the host write errors,
+        after which its driver sends nothing more.
+        """
+        run("bridge", "link", "set", "dev", link, "state", "3" if plugged else "0")
 
     def remove(self) -> None:
         """Remove every link and namespace of this lab."""
