@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from tests.lab import counts
+from tests.lab import counts, images
 from tests.lab.filer import Filer
 from tests.lab.host import Host
 from tests.lab.lab import SERVER_KINDS, Lab
@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", parents=[common], help="take a lab away")
     down.add_argument("--all", action="store_true", help="every lab of this machine")
     commands.add_parser("status", help="list all labs")
+    commands.add_parser("clean", help="remove the cached images")
     commands.add_parser("counts", help="print what the last test run did").add_argument("--reset", action="store_true")
-    inventory = commands.add_parser("inventory", parents=[common], help="print the path of the Ansible inventory")
-    inventory.set_defaults(command="inventory")
+    commands.add_parser("inventory", parents=[common], help="print the path of the Ansible inventory")
     ssh = commands.add_parser("ssh", parents=[common], help="shell or command on a host")
     ssh.add_argument("machine", metavar="HOST")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="CMD")
@@ -60,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _status() -> None:
+def _status(_: argparse.Namespace) -> None:
     for name in Lab.names():
         lab = Lab.load(name)
         print(f"lab {name}: {lab.network.ipv4}, inventory {lab.inventory}")
         for host in lab.hosts.values():
-            state = "on" if host.running() else "off"
-            print(f"  {host.name:8} {host.address:14} {state:4} {host.spec.suite}/{host.spec.variant} {host.spec.memory} MB")
+            made_of = f"{host.spec.suite}/{host.spec.variant} {host.spec.memory} MB"
+            print(f"  {host.name:8} {host.address:14} {'on' if host.running() else 'off':4} {made_of}")
         for server in lab.servers.values():
             kind = "knfsd" if isinstance(server, Filer) else "ganesha"
             print(f"  {server.name:8} {server.address:14} {'on' if server.running() else 'off':4} {kind}")
@@ -90,49 +90,67 @@ def _verb(lab: Lab, verb: str, name: str) -> None:
     say(f"{name}: {verb}" + (f" ({seconds:.1f} s)" if seconds else ""))
 
 
+def _log(lab: Lab, name: str, lines: int) -> str:
+    machine = lab.machine(name)
+    return machine.console_tail(lines) if isinstance(machine, Host) else machine.log_tail(lines)
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    started = time.monotonic()
+    kinds = [kind for kind in arguments.servers.split(",") if kind]
+    lab = Lab.up(arguments.name, arguments.hosts, kinds, arguments.suite, arguments.prepared, arguments.mem)
+    say(f"lab {lab.name} is up after {time.monotonic() - started:.0f} s; inventory: {lab.inventory}")
+
+
+def _down(arguments: argparse.Namespace) -> None:
+    for name in Lab.names() if arguments.all else [arguments.name]:
+        if Lab.take_down(name):
+            say(f"lab {name} is gone")
+        else:
+            say(f"there is no lab {name}")
+
+
+def _clean(_: argparse.Namespace) -> None:
+    if Lab.names():
+        raise LabError(f"labs still use the images: {', '.join(Lab.names())}; first: python3 -m tests.lab down --all")
+    images.remove_cache()
+
+
+def _counts(arguments: argparse.Namespace) -> None:
+    print(counts.summary())
+    if arguments.reset:
+        counts.reset()
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    command = arguments.command
+    without_lab = {"up": _up, "down": _down, "counts": _counts, "status": _status, "clean": _clean}
+    if command in without_lab:
+        without_lab[command](arguments)
+        return
+    lab = Lab.load(arguments.name)
+    if command == "inventory":
+        print(lab.inventory)
+    elif command == "ssh":
+        _ssh(lab, arguments.machine, arguments.words)
+    elif command == "logs":
+        print(_log(lab, arguments.machine, arguments.lines))
+    else:
+        _verb(lab, command, arguments.machine)
+
+
 def main() -> int:
     """Run one command; 0 when it did what was asked, 1 with the reason on standard error otherwise."""
-    arguments = _parser().parse_args()
     # a killed `up` takes its half-made lab away, as Ctrl-C does
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        match arguments.command:
-            case "up":
-                started = time.monotonic()
-                kinds = [kind for kind in arguments.servers.split(",") if kind]
-                lab = Lab.up(
-                    arguments.name, arguments.hosts, kinds, arguments.suite, arguments.prepared, arguments.mem
-                )
-                say(f"lab {lab.name} is up after {time.monotonic() - started:.0f} s; inventory: {lab.inventory}")
-            case "down":
-                for name in Lab.names() if arguments.all else [arguments.name]:
-                    Lab.load(name).down()
-                    say(f"lab {name} is gone")
-            case "status":
-                _status()
-            case "counts":
-                print(counts.summary())
-                if arguments.reset:
-                    counts.reset()
-            case "inventory":
-                print(Lab.load(arguments.name).inventory)
-            case "ssh":
-                _ssh(Lab.load(arguments.name), arguments.machine, arguments.words)
-            case "logs":
-                print(_log(Lab.load(arguments.name), arguments.machine, arguments.lines))
-            case verb:
-                _verb(Lab.load(arguments.name), verb, arguments.machine)
+        _run(_parser().parse_args())
     except LabError as error:
         say(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _log(lab: Lab, name: str, lines: int) -> str:
-    machine = lab.machine(name)
-    return machine.console_tail(lines) if isinstance(machine, Host) else machine.log_tail(lines)
 
 
 if __name__ == "__main__":

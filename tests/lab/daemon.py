@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.lab.machine import LabError
@@ -97,7 +97,7 @@ def _session(leader: int) -> list[int]:
 
 
 def end_ssh(sockets: Path, timeout: float = 10) -> None:
-    """End every ssh process that holds or uses a shared connection in the directory `sockets`; returns when all are gone."""
+    """End every ssh that holds or uses a shared connection in the directory `sockets`; returns when all are gone."""
 
     def users() -> list[int]:
         found = []
@@ -118,8 +118,8 @@ def end_ssh(sockets: Path, timeout: float = 10) -> None:
     wait_until(lambda: not users(), timeout, f"ssh of {sockets} to end")
 
 
-def wait_until(condition, timeout: float, what: str, interval: float = 0.1) -> float:
-    """Poll `condition` until it is true; returns the seconds it took. LabError naming `what` after `timeout` seconds."""
+def wait_until(condition: Callable[[], bool], timeout: float, what: str, interval: float = 0.1) -> float:
+    """Poll `condition` until it is true; returns the seconds it took. LabError naming `what` after `timeout`."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > timeout:

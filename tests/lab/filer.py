@@ -57,8 +57,8 @@ class Filer:
 
     def serve(self) -> None:
         """Make the file system and the exports at the first time, and start the NFS services."""
-        exports = "".join(f"{self.exports[name]} *({rights},no_subtree_check,sync)\n" for name, rights in EXPORTS.items())
-        self.host.ssh(SETUP.format(directories=" ".join(self.exports.values())), stdin=exports, timeout=120)
+        lines = [f"{self.exports[name]} *({rights},no_subtree_check,sync)\n" for name, rights in EXPORTS.items()]
+        self.host.ssh(SETUP.format(directories=" ".join(self.exports.values())), stdin="".join(lines), timeout=120)
         wait_until(lambda: self.host.ssh("rpcinfo -t localhost nfs 4", check=False).returncode == 0, 30, "knfsd")
 
     def stop(self) -> None:

@@ -175,7 +175,12 @@ class Host:
         ]
 
     def ssh(
-        self, command: str | Sequence[str], timeout: float = 60, check: bool = True, stdin: str | None = None, user: str = "root"
+        self,
+        command: str | Sequence[str],
+        timeout: float = 60,
+        check: bool = True,
+        stdin: str | None = None,
+        user: str = "root",
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command on the host.
 
@@ -184,8 +189,9 @@ class Host:
         """
         text = command if isinstance(command, str) else shlex.join(command)
         argv = ["ssh", *self.ssh_options(), f"{user}@{self.address}", "--", text]
-        give = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, **give)
+        done = subprocess.run(
+            argv, input=stdin or "", capture_output=True, text=True, errors="replace", timeout=timeout
+        )
         if check and done.returncode:
             raise LabError(f"{self.name}: {text}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
         return done

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mounts that never answer: FUSE file systems whose requests nobody reads. Looks like a hard mount of a dead NFS server.
+"""Mounts that never answer: FUSE file systems whose requests nobody reads. They look like a dead hard NFS mount.
 
 Run as root on a host: `hungfs.py start COUNT [DIRECTORY]` mounts DIRECTORY/0, DIRECTORY/1, ... (default /mnt/hung) with
 source nas:/dead/N and type fuse.nfs4 and stays in the background; `hungfs.py stop [DIRECTORY]` ends it. Callers hang in

@@ -90,7 +90,7 @@ def _mmdebstrap(
 ) -> None:
     """Run mmdebstrap into `tree`, with a progress line every ten seconds; LabError with its last lines on failure."""
     argv = ["mmdebstrap", "--mode=root", "--format=directory", f"--include={','.join(packages)}", *options]
-    argv += [f"--aptopt=Acquire::http::Proxy \"{proxy}\"", '--aptopt=Acquire::Languages "none"']
+    argv += [f'--aptopt=Acquire::http::Proxy "{proxy}"', '--aptopt=Acquire::Languages "none"']
     # A mirror may be a snapshot: a moving suite's Release file is then past its date. Its signature is still checked.
     argv += ['--aptopt=Acquire::Check-Valid-Until "false"', "--dpkgopt=force-unsafe-io"]
     argv += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
@@ -176,20 +176,20 @@ def kernel_version() -> str | None:
 
 
 def _host_image(recipe: Recipe, kernel: Kernel) -> Path:
-    return CACHE / f"{recipe.label}-{kernel.version}-{recipe.key(kernel.version, KEY.with_suffix('.pub').read_text())}.img"
+    key = recipe.key(kernel.version, KEY.with_suffix(".pub").read_text())
+    return CACHE / f"{recipe.label}-{kernel.version}-{key}.img"
 
 
 def _build_host(recipe: Recipe, kernel: Kernel, mirror: Mirror, proxy: str) -> Path:
     with _scratch() as scratch:
         tree = scratch / "tree"
-        _mmdebstrap(
-            tree, recipe.suite, recipe.packages, mirror, proxy, recipe.label, "--variant=minbase", "--skip=cleanup/apt/lists"
-        )
+        options = ("--variant=minbase", "--skip=cleanup/apt/lists")
+        _mmdebstrap(tree, recipe.suite, recipe.packages, mirror, proxy, recipe.label, *options)
         shutil.copytree(kernel.modules, tree / "lib/modules" / kernel.modules.name, symlinks=True)
         (tree / "etc/apt/apt.conf.d/99mmdebstrap").unlink()  # our --aptopt: the proxy of this build
         _write_files(tree, HOST_FILES)
-        for source, name in ((HOST_KEY, "ssh_host_ed25519_key"), (HOST_KEY.with_suffix(".pub"), "ssh_host_ed25519_key.pub")):
-            shutil.copy(source, tree / "etc/ssh" / name)
+        for suffix in ("", ".pub"):
+            shutil.copy(HOST_KEY.with_suffix(suffix), tree / f"etc/ssh/ssh_host_ed25519_key{suffix}")
         for unwanted in ("rsa", "ecdsa"):
             for path in (tree / "etc/ssh").glob(f"ssh_host_{unwanted}_key*"):
                 path.unlink()
@@ -221,6 +221,10 @@ def _nas_tree(recipe: Recipe) -> Path:
     return CACHE / f"{recipe.label}-{recipe.key()}"
 
 
+def _target(recipe: Recipe, kernel: Kernel) -> Path:
+    return _host_image(recipe, kernel) if recipe.kind == "host" else _nas_tree(recipe)
+
+
 def _build_nas(recipe: Recipe, mirror: Mirror, proxy: str) -> Path:
     with _scratch() as scratch:
         tree = scratch / "tree"
@@ -238,7 +242,7 @@ def ensure_images(recipes: list[Recipe]) -> tuple[Kernel, dict[Recipe, Path]]:
         kernels = _kernels()
         if kernels:
             kernel = kernels[-1]
-            built = {recipe: _host_image(recipe, kernel) if recipe.kind == "host" else _nas_tree(recipe) for recipe in recipes}
+            built = {recipe: _target(recipe, kernel) for recipe in recipes}
             if all(path.exists() for path in built.values()):
                 return kernel, built
         for left in CACHE.glob(".build-*"):  # of a build that was killed; we hold the lock
@@ -249,7 +253,7 @@ def ensure_images(recipes: list[Recipe]) -> tuple[Kernel, dict[Recipe, Path]]:
             kernel = kernels[-1] if kernels else _build_kernel(mirror, proxy)
 
             def build(recipe: Recipe) -> Path:
-                path = _host_image(recipe, kernel) if recipe.kind == "host" else _nas_tree(recipe)
+                path = _target(recipe, kernel)
                 if path.exists():
                     return path
                 say(f"building {recipe.label} (once; kept in {CACHE})")
@@ -261,6 +265,12 @@ def ensure_images(recipes: list[Recipe]) -> tuple[Kernel, dict[Recipe, Path]]:
             built = dict(zip(wanted, pool.map(build, wanted), strict=True))
         say(f"images ready after {time.monotonic() - started:.0f} s")
         return kernel, built
+
+
+def remove_cache() -> None:
+    """Remove everything cached; the next lab builds it anew."""
+    with _build_lock():
+        shutil.rmtree(CACHE)
 
 
 def proxy_arguments() -> tuple[str, str]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tests.lab import images
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
     from tests.lab.host import Host
+    from tests.lab.lab import Lab
 
 DEAD_IN_INVENTORY = 60
 

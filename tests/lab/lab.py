@@ -29,7 +29,7 @@ RUN = Path("/run/microvm-lab")
 WORK = Path("/var/tmp/microvm-lab")
 FIRST_HOST, FIRST_FILER, FIRST_SERVER = 11, 61, 71
 SERVER_KINDS = ("nfs", "knfsd", "dead")
-"""nfs: ganesha in a container (nas1, ...); knfsd: a host serving NFS (filer1, ...); dead: always there, costs nothing."""
+"""nfs: ganesha in a container (nas1, ...); knfsd: a host serving NFS (filer1, ...); dead: always there anyway."""
 
 Server = NfsServer | Filer
 
@@ -145,9 +145,8 @@ class Lab:
                 missing = lab._missing(wanted_hosts)
                 kernel, built = images.ensure_images([recipe for recipe in recipes if recipe.kind == "nas" or missing])
                 for host_name, member, recipe in missing:
-                    lab._add_host(
-                        HostSpec(host_name, member, recipe.suite, recipe.variant, memory, built[recipe].name, kernel.root.name)
-                    )
+                    files = (built[recipe].name, kernel.root.name)
+                    lab._add_host(HostSpec(host_name, member, recipe.suite, recipe.variant, memory, *files))
                 for server_name, member in nases:
                     if server_name not in lab.servers:
                         lab._add_server(ServerSpec(server_name, member, built[nas_recipe()].name))
@@ -214,8 +213,16 @@ class Lab:
 
     def down(self) -> None:
         """Take everything away: processes, links, namespaces, containers, mounts, disks, state."""
-        with _lock(self.name):
-            Lab.load(self.name)._remove()  # with what another `up` has added meanwhile
+        self.take_down(self.name)
+
+    @classmethod
+    def take_down(cls, name: str) -> bool:
+        """Take a lab away as it is now, with what another `up` has added meanwhile; False when there is none."""
+        with _lock(name):
+            if name not in cls.names():
+                return False
+            cls.load(name)._remove()
+            return True
 
     def _remove(self) -> None:
         for host in self.hosts.values():
@@ -227,9 +234,9 @@ class Lab:
         self.network.remove()
         with open("/proc/self/mountinfo") as table:
             mounted = [line.split()[4] for line in table]
-        for path in reversed(mounted):
-            if path.startswith((f"{self.work}/", f"{self.directory}/")):
-                run("umount", path)
+        for point in reversed(mounted):
+            if point.startswith((f"{self.work}/", f"{self.directory}/")):
+                run("umount", point)
         for path in (self.work, self.directory):
             if path.exists():
                 shutil.rmtree(path)

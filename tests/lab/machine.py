@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 COMMANDS = {
     "mmdebstrap": "mmdebstrap",
@@ -66,7 +67,7 @@ def ensure_machine() -> None:
         raise LabError(f"the lab must run as root (taps, bridges, chroot): use sudo{also}")
     if missing:
         if not shutil.which("apt-get"):
-            raise LabError(f"commands of these Debian packages are missing: {' '.join(missing)}; there is no apt-get here")
+            raise LabError(f"there is no apt-get here, and commands of these packages are missing: {' '.join(missing)}")
         say(f"installing Debian packages this machine lacks: {' '.join(missing)}")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
@@ -77,6 +78,20 @@ def ensure_machine() -> None:
         still = missing_packages()
         if still:
             raise LabError(f"still missing after apt-get install: {' '.join(still)}")
+    _check_firewall()
     for device, remedy in DEVICES.items():
         if not os.path.exists(device):
             raise LabError(f"{device} is missing: {remedy}")
+
+
+def _check_firewall() -> None:
+    """Bridged packets pass iptables where br_netfilter is loaded, and Docker makes iptables drop what is forwarded."""
+    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not switch.exists() or switch.read_text().strip() == "0" or not shutil.which("iptables"):
+        return
+    rules = run("iptables", "-S", "FORWARD", check=False)
+    if "-P FORWARD DROP" in rules and "-i mvlab+" not in rules:
+        raise LabError(
+            "iptables drops packets between lab hosts (policy of FORWARD is DROP): "
+            "iptables -I FORWARD -i mvlab+ -o mvlab+ -j ACCEPT"
+        )

@@ -59,7 +59,7 @@ class Network:
         return str(ipaddress.IPv6Address(f"fd77:6d76:{self.number:x}::{member:x}"))
 
     def mac(self, member: int) -> str:
-        """Ethernet address of a host: the same at every boot, or its neighbours would send to the old one for a minute."""
+        """Ethernet address of a host: the same at every boot, or neighbours would send to the old one for a minute."""
         return f"52:4d:56:00:{self.number:02x}:{member:02x}"
 
     def tap(self, member: int) -> str:

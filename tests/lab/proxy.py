@@ -20,6 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 PASSED_ON = ("If-Modified-Since", "Range", "If-Range", "Cache-Control")
 RETURNED = ("Content-Length", "Content-Type", "Content-Range", "Last-Modified", "Accept-Ranges")
@@ -89,7 +90,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             shutil.copyfileobj(source, self.wfile, 1 << 16)
 
-    def _forward(self, answer, kept: Path | None) -> None:
+    def _forward(self, answer: Any, kept: Path | None) -> None:
         self.send_response(answer.status)
         for name in RETURNED:
             if answer.headers[name]:

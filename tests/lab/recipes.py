@@ -74,7 +74,8 @@ HOST_FILES: dict[str, tuple[int, str]] = {
     "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf": (0o644, UDEV_COLDPLUG),
     "etc/ssh/sshd_config.d/lab.conf": (
         0o644,
-        "UsePAM no\nMaxSessions 200\nMaxStartups 200\nPasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
+        "UsePAM no\nMaxSessions 200\nMaxStartups 200\nPasswordAuthentication no\n"
+        "HostKey /etc/ssh/ssh_host_ed25519_key\n",
     ),
     "etc/apt/apt.conf.d/00lab": (
         0o644,
@@ -136,8 +137,9 @@ class Recipe:
 
     def key(self, *extra: str) -> str:
         """First 12 hex digits of a hash over everything that decides the image's content."""
-        files = HOST_FILES if self.kind == "host" else NAS_FILES
-        parts = [REVISION, asdict(self), files, MASKED, ENABLED, extra] if self.kind == "host" else [asdict(self), files]
+        parts: list[object] = [asdict(self), NAS_FILES]
+        if self.kind == "host":
+            parts = [REVISION, asdict(self), HOST_FILES, MASKED, ENABLED, extra]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -29,7 +29,8 @@ EXPORTS: dict[str, str] = {
 """Export name to its rights; the path, also as seen by clients, is /export/NAME."""
 
 GANESHA = """
-NFS_CORE_PARAM { Protocols = 3, 4; Enable_UDP = false; MNT_Port = 20048; Enable_NLM = false; Enable_RQUOTA = false; allow_set_io_flusher_fail = true; }
+NFS_CORE_PARAM { Protocols = 3, 4; Enable_UDP = false; MNT_Port = 20048;
+    Enable_NLM = false; Enable_RQUOTA = false; allow_set_io_flusher_fail = true; }
 NFSv4 { Graceless = true; Lease_Lifetime = 20; Grace_Period = 20; Minor_Versions = 0, 1, 2; RecoveryBackend = fs; }
 EXPORT_DEFAULTS { SecType = sys; Squash = No_Root_Squash; }
 LOG { Default_Log_Level = WARN; }
