@@ -35,7 +35,8 @@ class LabError(Exception):
 
 def say(text: str) -> None:
     """Print one progress line on standard error."""
-    print(f"[lab] {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"[lab] {text}\n")  # one write: several threads report
+    sys.stderr.flush()
 
 
 def run(*argv: str, timeout: float = 60, check: bool = True, stdin: str | None = None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, LabError, NfsServer
+from tests.lab import Lab, LabError, NfsServer, counts
 
 NAME = f"self{os.getpid()}"
 HUNGFS = Path(__file__).with_name("hungfs.py")
@@ -100,6 +100,16 @@ def test_rights(lab: Lab, export: str, error: str) -> None:
         assert done.returncode == 1 and error in done.stderr
     finally:
         host.ssh("umount /mnt/t")
+
+
+def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROVM_COUNTS", str(tmp_path / "build" / "counts"))
+    counts.add("hosts booted")
+    counts.add("real mounts", 3)
+    counts.add("hosts booted", 2)
+    assert counts.summary() == "hosts booted: 3, real mounts: 3, kill points: 0"
+    counts.reset()
+    assert counts.totals() == {}
 
 
 def connects(lab: Lab, address: str) -> int:
