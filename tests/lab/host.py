@@ -27,7 +27,7 @@ set -e
 root=$1 cache=$2 work=$3 size=$4; shift 4
 mount --rbind /dev "$root/dev"; mount --rbind /proc "$root/proc"
 mount -t tmpfs -o "size=${size}m" tmpfs "$root/tmp"
-mount --bind -o ro "$cache" "$root/cache"; mount --bind "$work" "$root/work"
+mount --bind -o ro "$cache" "$root/cache"; mount --bind "$work" "$root/disks"
 exec env TMPDIR=/tmp HOME=/tmp chroot "$root" "$@"
 """
 
@@ -77,7 +77,7 @@ class Host:
             f"mem={spec.memory}M",
             f"umid={spec.name}",
             "uml_dir=/tmp",
-            f"ubd0=/work/{self.cow.name},/cache/{spec.disk}",
+            f"ubd0=/disks/{self.cow.name},/cache/{spec.disk}",
             "root=/dev/ubda",
             "rw",
             f"vec0:transport=tap,ifname={network.tap(spec.member)},depth=64,gro=1,mac={network.mac(spec.member)}",

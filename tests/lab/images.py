@@ -155,7 +155,7 @@ def _build_kernel(mirror: Mirror, proxy: str) -> Kernel:
             for name in ("bin", "lib", "lib64", "sbin"):
                 if not (tree / name).exists():
                     (tree / name).symlink_to(f"usr/{name}")
-            for name in ("proc", "sys", "dev", "tmp", "cache", "work"):
+            for name in ("proc", "sys", "dev", "tmp", "cache", "disks"):
                 (tree / name).mkdir(exist_ok=True)
             version = next((tree / "usr/lib/uml/modules").iterdir()).name
             (tree / "version").write_text(version)
