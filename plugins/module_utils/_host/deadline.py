@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work that may hang runs in a forked child, and the child dies at its deadline. Private to microvm.host.
+
+A dead NFS or CIFS server puts whoever touches it into an uninterruptible wait, so nothing that may touch one runs
+in the process of the module. Waiting is shared: one poll over the pipes of all children, no threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+REAP_SECONDS = 1.0
+"""How long a killed child may take to go before it is abandoned and named."""
+
+
+class Child:
+    """A forked child that runs ``work`` and sends what it says, one JSON line each, through a pipe.
+
+    ``work`` gets a function that sends one JSON-able answer and may call it any number of times; what it returns
+    is sent last unless it is None. A HostError is carried over; any other exception becomes ``internal``.
+    ``deadline`` is a reading of time.monotonic(). ``what`` completes "timed out while ...".
+    """
+
+    def __init__(self, work: t.Callable[[t.Callable[[t.Any], None]], t.Any], seconds: float, what: str) -> None:
+        self.what = what
+        self.seconds = seconds
+        self.deadline = time.monotonic() + seconds
+        self.answers: list[t.Any] = []
+        self.ended = False
+        self._error: HostError | None = None
+        self._rest = b""
+        self.fd, writing = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.fd)
+            _serve(work, writing)
+        os.close(writing)
+        os.set_blocking(self.fd, False)
+
+    def fileno(self) -> int:
+        """The readable end, for poll."""
+        return self.fd
+
+    def read(self) -> None:
+        """Take in what has arrived; at the end of the pipe the child is reaped and ``ended`` is set."""
+        while not self.ended:
+            try:
+                data = os.read(self.fd, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close(kill=False)
+                return
+            self._rest += data
+            *lines, self._rest = self._rest.split(b"\n")
+            for line in lines:
+                tag, value = json.loads(line)
+                if tag == "error":
+                    self._error = HostError.unpacked(value)
+                else:
+                    self.answers.append(value)
+
+    def expire(self) -> None:
+        """End the child at its deadline."""
+        if self.ended:
+            return
+        left = self._close(kill=True)
+        hint = "check the server and the network, or raise timeout"
+        message = "timed out after %g s while %s" % (self.seconds, self.what)
+        if left:
+            message += "; process %d does not die and was left behind" % self.pid
+        self._error = HostError("timeout", message, hint)
+
+    def result(self) -> t.Any:
+        """The last answer of an ended child; raises its HostError, or ``internal`` when it died without a word."""
+        if self._error is not None:
+            raise self._error
+        if not self.answers:
+            raise HostError("interrupted", "the process that was %s was killed" % self.what, "run it again")
+        return self.answers[-1]
+
+    def _close(self, kill: bool) -> bool:
+        """Reap the child, killing its whole process group first when told; True when it would not go."""
+        self.ended = True
+        os.close(self.fd)
+        if kill:
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                os.kill(self.pid, signal.SIGKILL)
+        until = time.monotonic() + REAP_SECONDS
+        try:
+            handle = os.pidfd_open(self.pid)
+        except OSError:
+            handle = -1
+        try:
+            while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                left = until - time.monotonic()
+                if left <= 0:
+                    return True
+                poll = select.poll()
+                if handle >= 0:
+                    poll.register(handle, select.POLLIN)
+                poll.poll(left * 1000 if handle >= 0 else 10)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        return False
+
+
+def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.NoReturn:
+    """The child's whole life. It leaves by _exit: nothing of the parent's clean-up may run twice."""
+
+    def send(value: t.Any, tag: str = "answer") -> None:
+        data = json.dumps([tag, value]).encode() + b"\n"
+        while data:
+            data = data[os.write(fd, data) :]
+
+    try:
+        os.setpgid(0, 0)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            last = work(send)
+            if last is not None:
+                send(last)
+        except HostError as error:
+            send(error.packed(), "error")
+        except Exception as error:  # the child's edge: whatever it is, the parent must hear of it
+            told = HostError("internal", "%s: %s" % (type(error).__name__, error), "please report this")
+            send(told.packed(), "error")
+    finally:
+        os._exit(0)
+
+
+def wait_any(children: t.Sequence[Child]) -> Child:
+    """Block until one of ``children`` (at least one, none ended) has ended or met its deadline, and return it."""
+    while True:
+        poll = select.poll()
+        for child in children:
+            poll.register(child.fd, select.POLLIN | select.POLLHUP)
+        first = min(child.deadline for child in children)
+        ready = dict(poll.poll(max(0.0, first - time.monotonic()) * 1000 + 1))
+        for child in children:
+            if child.fd in ready:
+                child.read()
+            if not child.ended and time.monotonic() >= child.deadline:
+                child.expire()
+            if child.ended:
+                return child
+
+
+def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
+    """Run ``work`` in one child and return its JSON-able answer; raises HostError (``timeout`` at the deadline)."""
+    child = Child(lambda send: work(), seconds, what)
+    wait_any([child])
+    return child.result()
+
+
+def sweep(
+    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float
+) -> t.Iterator[tuple[int, t.Any | None]]:
+    """Yield (index, answer of ``probe(thing)``) for all ``things``, in the order they come; None where it hung.
+
+    One child goes through the list in turn; when it stalls, a second one takes over the rest and the first keeps
+    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang.
+    """
+    if not things:
+        return
+    end = time.monotonic() + seconds
+    # All could hang, one after the other: half of the time is for starting the children, half for the last answer.
+    patience = min(0.25, seconds / (2 * len(things)))
+    children: dict[Child, list[int]] = {}
+
+    def start(order: list[int]) -> None:
+        def work(send: t.Callable[[t.Any], None]) -> None:
+            for index in order:
+                send([index, probe(things[index])])
+
+        children[Child(work, max(0.0, end - time.monotonic()), "probing")] = list(order)
+
+    start(list(range(len(things))))
+    moved = time.monotonic()
+    while children:
+        poll = select.poll()
+        for child in children:
+            poll.register(child.fd, select.POLLIN | select.POLLHUP)
+        now = time.monotonic()
+        waiting = any(len(order) > 1 for order in children.values())
+        until = min(end, moved + patience) if waiting else end
+        poll.poll(max(0.0, until - now) * 1000 + 1)
+        for child in list(children):
+            child.read()
+            for index, answer in child.answers:
+                children[child].remove(index)
+                moved = time.monotonic()
+                yield index, answer
+            child.answers.clear()
+            order = children[child]
+            if child.ended:
+                del children[child]
+                if order:  # it died on the first of them
+                    yield order[0], None
+                    if order[1:]:
+                        start(order[1:])
+            elif time.monotonic() >= end:
+                child.expire()
+                del children[child]
+                for index in order:
+                    yield index, None
+        if time.monotonic() - moved >= patience:
+            for order in [order for order in children.values() if len(order) > 1]:
+                rest = order[1:]
+                del order[1:]
+                start(rest)
+                moved = time.monotonic()

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are whole or not there: temporary name, fsync, rename, fsync of the directory. Private to microvm.host."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+
+def from_os(error: OSError, doing: str) -> HostError:
+    """An OSError met while ``doing`` something on this host's own file systems, as a HostError."""
+    number = error.errno or 0
+    text = "%s: %s" % (doing, os.strerror(number))
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return HostError("full", text, "make room on that file system")
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return HostError("refused", text, "the file system or its rights do not allow it")
+    if number in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EISDIR):
+        return HostError("conflict", text, "something else is in the way")
+    return HostError("internal", text)
+
+
+def text_of(path: str) -> str | None:
+    """The text of a small file, None when there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write(path: str, data: bytes, mode: int, nonce: str) -> None:
+    """Put ``data`` at ``path`` so that after a kill or power loss there is the old file or the new one.
+
+    ``nonce`` makes the temporary name ``.<name>.<nonce>``, which ``forget`` removes after a kill.
+    """
+    temporary = _temporary(path, nonce)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+        sync_directory(os.path.dirname(path))
+    except OSError as error:
+        remove(temporary)
+        raise from_os(error, "writing %s" % path) from None
+
+
+def forget(path: str, nonce: str) -> None:
+    """Remove the temporary file that a killed ``write`` with this nonce left."""
+    remove(_temporary(path, nonce))
+
+
+def _temporary(path: str, nonce: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, ".%s.%s" % (name, nonce))
+
+
+def remove(path: str) -> None:
+    """Remove a file or link; nothing to do when it is gone."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directories(path: str, mode: int = 0o755) -> list[str]:
+    """Make ``path`` and what is missing above it; returns what it made, outermost first.
+
+    Raises HostError ``conflict`` when a component is no directory.
+    """
+    missing = []
+    at = path
+    while not os.path.lexists(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    if not stat.S_ISDIR(os.stat(at).st_mode):
+        raise HostError("conflict", "%s is not a directory" % at, "choose another path")
+    made = []
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, mode)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise from_os(error, "making the directory %s" % folder) from None
+        made.append(folder)
+    return made
+
+
+def remove_empty(path: str) -> bool:
+    """Remove a directory if it is there and empty; True when it is gone afterwards."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EBUSY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise from_os(error, "removing the directory %s" % path) from None
+    return True

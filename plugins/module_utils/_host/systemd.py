@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Unit names and texts, and the one reload a call may need. Private to microvm.host."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import command
+
+DIRECTORY = "/etc/systemd/system"
+RELOAD_SECONDS = 90.0
+PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.")
+
+
+def running() -> bool:
+    """True when systemd is PID 1 (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def unit_of_path(path: str) -> str:
+    """The name of the mount unit of a path, as systemd-escape --path --suffix=mount gives it."""
+    parts = [part for part in path.split("/") if part]
+    escaped = "-".join("".join(_escaped(part)) for part in parts)
+    if escaped.startswith("."):
+        escaped = "\\x2e" + escaped[1:]
+    return (escaped or "-") + ".mount"
+
+
+def _escaped(part: str) -> t.Iterator[str]:
+    for byte in os.fsencode(part):
+        character = chr(byte)
+        yield character if character in PLAIN else "\\x%02x" % byte
+
+
+def literal(value: str) -> str:
+    """A value for a unit file in which no specifier is expanded."""
+    return value.replace("%", "%%")
+
+
+def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int) -> str:
+    """The text of the unit that mounts ``what`` at boot.
+
+    ``options`` carries ``nofail``: without it systemd.mount(5) orders the unit before remote-fs.target, and a dead
+    server would hold up the boot for ``seconds``.
+    """
+    lines = [
+        "# Made by microvm.host, which overwrites changes.",
+        "[Unit]",
+        "Description=%s (microvm.host)" % literal(what),
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "",
+        "[Mount]",
+        "What=%s" % literal(what),
+        "Where=%s" % literal(where),
+        "Type=%s" % fstype,
+        "Options=%s" % literal(options),
+        "TimeoutSec=%d" % seconds,
+        "",
+        "[Install]",
+        "WantedBy=remote-fs.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def reload_units() -> None:
+    """Have systemd read its unit files again; nothing to do where it does not run. Raises as command.run."""
+    if running():
+        command.run(["systemctl", "daemon-reload"], RELOAD_SECONDS, writes=True)
+
+
+def start(unit: str, seconds: float) -> None:
+    """Start a unit and wait for it. Raises as command.run."""
+    command.run(["systemctl", "start", unit], seconds, writes=True)
