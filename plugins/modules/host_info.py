@@ -1,0 +1,172 @@
+#!/usr/bin/python
+# Copyright (c) 2026 microvm.host contributors
+# GNU General Public License v3.0 or later (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Tell what a microVM host has
+version_added: 0.1.0
+author:
+  - microvm.host contributors (@microvm-host)
+description:
+  - Returns everything that the registry of this collection and the kernel know about a host.
+  - It changes nothing, needs nothing to be set up, and returns empty lists on a host that has nothing yet.
+  - It never hangs, whatever servers are dead.
+extends_documentation_fragment:
+  - microvm.host._attributes
+  - microvm.host._attributes.info
+options:
+  refresh:
+    description:
+      - Probe every mount and backend again, all at once, instead of telling only what the host knows without asking the
+        servers.
+    type: bool
+    default: false
+  timeout:
+    description:
+      - Seconds for all probes together. What has not answered by then is V(unreachable).
+    type: int
+    default: 15
+seealso:
+  - module: microvm.host.storage_backend
+  - module: microvm.host.nfs_export_mount
+"""
+
+EXAMPLES = r"""
+- name: Ask what the host has
+  microvm.host.host_info:
+    refresh: true
+  register: host
+
+- name: Show the backends
+  ansible.builtin.debug:
+    msg: "{{ item.name }} ({{ item.kind }}): {{ item.status }}"
+  loop: "{{ host.backends }}"
+  loop_control:
+    label: "{{ item.name }}"
+
+- name: Stop here when a backend does not work
+  ansible.builtin.assert:
+    that: host.backends | rejectattr('status', 'in', ['ok', 'read_only', 'disabled']) | length == 0
+    fail_msg: "{{ host.backends | rejectattr('status', 'eq', 'ok') | map(attribute='name') | join(', ') }}"
+"""
+
+RETURN = r"""
+backends:
+  description: Storage backends, each as RV(microvm.host.storage_backend#module:backends) has it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: nfs-prod
+      kind: nfs
+      state: present
+      enabled: true
+      default: true
+      status: ok
+      path: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a
+      capacity:
+        total_bytes: 1099511627776
+        used_bytes: 274877906944
+        free_bytes: 824633720832
+        inodes_total: 67108864
+        inodes_free: 66000000
+      capabilities: [clone_from_image, fast_clone, resize, external, multi_host]
+      uuid: 5e0c1b7a-4f57-4f0c-9d3e-3c1f0a9e2b11
+      identity: marker
+      volumes: 3
+      server: nas.example.com
+      export: /mnt/tank/vms
+      version: default
+      version_negotiated: "4.2"
+      options: [hard, nosuid, nodev, noexec, relatime]
+      read_only: false
+mounts:
+  description: Mounts, each as RV(microvm.host.nfs_export_mount#module:mounts) has it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: images
+      state: mounted
+      source: nas.example.com:/mnt/tank/images
+      server: nas.example.com
+      export: /mnt/tank/images
+      path: /srv/images
+      version: default
+      version_negotiated: "4.2"
+      options: [hard, nosuid, nodev, noexec, relatime, ro]
+      status: read_only
+      persistent: true
+      read_only: true
+volumes:
+  description: Volumes of this host on its backends.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+machines:
+  description: Virtual machines.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+shares:
+  description: Directories shared with machines.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+docker_volumes:
+  description: Volumes that containers use.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+locks:
+  description: Resources that a run is changing just now.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+jobs:
+  description: Changes under way, or left by an interrupted run; the next change of that resource settles them.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+orphans:
+  description: Mounts, directories and units of this collection that nothing in the registry asks for.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+registry:
+  description: The registry itself.
+  returned: success
+  type: dict
+  sample: {path: /var/lib/microvm/registry.db, version: 1}
+"""
+
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import entry
+from ansible_collections.microvm.host.plugins.module_utils._info.host import gather
+
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "refresh": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 15},
+}
+
+
+def main() -> None:
+    """Everything about this host, read-only."""
+    entry.inform(gather, options=OPTIONS)
+
+
+if __name__ == "__main__":
+    main()
