@@ -210,7 +210,10 @@ mounts:
       returned: always
       type: list
       elements: str
-      sample: ["mount nas.example.com:/mnt/tank/images at /srv/images", "write srv-images.mount"]
+      sample:
+        - mount nas.example.com:/mnt/tank/images on /srv/images
+        - write the mount unit of nas.example.com:/mnt/tank/images
+        - reload systemd
     state:
       description: The state that was asked for.
       returned: always

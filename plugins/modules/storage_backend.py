@@ -235,7 +235,10 @@ backends:
       returned: always
       type: list
       elements: str
-      sample: ["mount nas.example.com:/mnt/tank/vms at /var/lib/microvm/mounts/nfs-prod-5e0c1b7a", "register nfs-prod"]
+      sample:
+        - mount nas.example.com:/mnt/tank/vms on /var/lib/microvm/mounts/nfs-prod-<uuid>
+        - write the mount unit of nas.example.com:/mnt/tank/vms
+        - reload systemd
     enabled:
       description: Whether it takes new volumes and starts of machines.
       returned: always
