@@ -30,12 +30,12 @@ CREATE TABLE mounts (
   asked TEXT NOT NULL,
   attached TEXT,
   shown TEXT,
-  version TEXT,
-  persistent INTEGER NOT NULL
+  version TEXT
 );
 CREATE TABLE mount_users (
   user TEXT PRIMARY KEY,
-  mount INTEGER NOT NULL REFERENCES mounts (id)
+  mount INTEGER NOT NULL REFERENCES mounts (id),
+  persistent INTEGER NOT NULL
 );
 CREATE TABLE backends (
   name TEXT PRIMARY KEY,
@@ -65,7 +65,7 @@ CREATE TABLE journal (
 );
 """
 
-Row = t.Dict[str, t.Any]
+Row = dict[str, t.Any]
 JSON_COLUMNS = frozenset({"asked", "attached", "shown", "config", "capabilities", "steps", "known"})
 
 
@@ -75,22 +75,23 @@ def reading(path: str = PATH) -> t.Iterator[sqlite3.Connection]:
 
     Raises HostError ``unsupported`` for a registry of a newer collection, ``internal`` for one that is no database.
     """
-    with _errors(path), tempfile.TemporaryDirectory(prefix="microvm-") if _hot(path) else _nowhere() as copy:
-        if not os.path.exists(path):
-            connection = _opened(":memory:")
-            connection.executescript(SCHEMA)
+    with _errors(path), contextlib.ExitStack() as held:
+        if _hot(path):
+            # A killed writer left a journal. Rolling it back is a write: do it on a copy.
+            folder = held.enter_context(tempfile.TemporaryDirectory(prefix="microvm-"))
+            for suffix in ("", "-journal"):
+                shutil.copyfile(path + suffix, os.path.join(folder, "registry.db" + suffix))
+            connection = _opened("file:%s/registry.db?mode=rw" % folder)
+        elif os.path.exists(path):
+            connection = _opened("file:%s?mode=ro" % _uri(path))
         else:
-            if copy is not None:
-                # A killed writer left a journal. Rolling it back is a write: do it on a copy.
-                for suffix in ("", "-journal"):
-                    shutil.copyfile(path + suffix, os.path.join(copy, "registry.db" + suffix))
-                path = os.path.join(copy, "registry.db")
-            connection = _opened("file:%s?mode=%s" % (_uri(path), "ro" if copy is None else "rw"))
-            _check_version(connection, path)
-        try:
-            yield connection
-        finally:
-            connection.close()
+            connection = _opened(":memory:")
+        held.callback(connection.close)
+        if _version(connection, path) == 0:  # none yet, or killed before the first transaction
+            connection = _opened(":memory:")
+            held.callback(connection.close)
+            connection.executescript(SCHEMA)
+        yield connection
 
 
 @contextlib.contextmanager
@@ -107,12 +108,11 @@ def writing(path: str = PATH) -> t.Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            if _version(connection, path) == 0:
                 for statement in SCHEMA.split(";\n"):
                     if statement.strip():
                         connection.execute(statement)
                 connection.execute("PRAGMA user_version = %d" % VERSION)
-            _check_version(connection, path)
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -137,7 +137,7 @@ def rows(connection: sqlite3.Connection, sql: str, *values: t.Any) -> list[Row]:
 
 def put(connection: sqlite3.Connection, table: str, row: Row) -> None:
     """Insert a row, or update the one with its key (the first column); other rows are never replaced."""
-    values = {key: _stored(key, value) for key, value in row.items()}
+    values = {key: stored(key, value) for key, value in row.items()}
     key = next(iter(values))
     changes = ", ".join("%s = :%s" % (name, name) for name in values)
     connection.execute(
@@ -147,7 +147,8 @@ def put(connection: sqlite3.Connection, table: str, row: Row) -> None:
     )
 
 
-def _stored(key: str, value: t.Any) -> t.Any:
+def stored(key: str, value: t.Any) -> t.Any:
+    """A value as its column keeps it: JSON text where the column holds JSON."""
     return json.dumps(value, sort_keys=True) if key in JSON_COLUMNS and value is not None else value
 
 
@@ -168,19 +169,15 @@ def _hot(path: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _nowhere() -> t.Iterator[None]:
-    yield None
-
-
-def _check_version(connection: sqlite3.Connection, path: str) -> None:
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > VERSION:
         raise HostError(
             "unsupported",
             "the registry %s has version %d, this collection knows up to %d" % (path, found, VERSION),
             "use the newer microvm.host that wrote it",
         )
+    return found
 
 
 @contextlib.contextmanager

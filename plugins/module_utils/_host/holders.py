@@ -31,12 +31,13 @@ def of_mount(path: str) -> list[str]:
             continue
         try:
             namespace = os.readlink("/proc/%s/ns/mnt" % pid)
-            if namespace == ours:
-                if any(_below(link, path) for link in _links(pid)):
-                    found.append("%s (%s)" % (_name(pid), pid))
+            if any(_below(link, path) for link in _links(pid)):
+                found.append("%s (%s)" % (_name(pid), pid))
             elif namespace not in seen:
                 seen.add(namespace)
-                if any(mount.device == device for mount in mounts.table(pid)):
+                # A copy that follows ours (master:N, as in most services) goes when ours goes; a private one stays.
+                copies = [mount for mount in mounts.table(pid) if mount.device == device]
+                if any(not tag.startswith(("master:", "shared:")) for copy in copies for tag in copy.tags or ("",)):
                     found.append("%s (%s, own namespace)" % (_name(pid), pid))
         except OSError:
             continue  # the process ended while we looked

@@ -23,13 +23,24 @@ UMOUNT_NOFOLLOW = 8
 # The numbers are the same on every architecture Linux 5.12 runs on, but alpha.
 SYSCALLS = {"move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "mount_setattr": 442}
 
-ATTRIBUTES = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "noatime": 0x10, "strictatime": 0x20, "nodiratime": 0x80}
+ATTRIBUTES = {
+    "ro": 0x1,
+    "nosuid": 0x2,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "noatime": 0x10,
+    "strictatime": 0x20,
+    "nodiratime": 0x80,
+}
 """Per-mount flags by the names that mountinfo and mount(8) give them (MOUNT_ATTR_* of linux/mount.h)."""
 ATIME_MASK = 0x70
 
 
 class Mount(t.NamedTuple):
-    """One line of mountinfo (proc(5)); ``flags`` belong to the mount, ``options`` to the file system."""
+    """One line of mountinfo (proc(5)); ``flags`` belong to the mount, ``options`` to the file system.
+
+    ``tags`` are its propagation (``shared:1``, ``master:1``; none: private).
+    """
 
     id: int
     parent: int
@@ -37,6 +48,7 @@ class Mount(t.NamedTuple):
     root: str
     path: str
     flags: tuple[str, ...]
+    tags: tuple[str, ...]
     fstype: str
     source: str
     options: tuple[str, ...]
@@ -61,6 +73,7 @@ def parse_line(line: str) -> Mount:
         root=_plain(first[3]),
         path=_plain(first[4]),
         flags=tuple(first[5].split(",")),
+        tags=tuple(first[6:]),
         fstype=last[0],
         source=_plain(last[1]),
         options=options,
@@ -124,14 +137,12 @@ def detached(fstype: str, parameters: t.Iterable[tuple[str, str | None]], flags:
     try:
         for key, value in parameters:
             if value is None:
-                command, text = FSCONFIG_SET_FLAG, None
+                _config(context, FSCONFIG_SET_FLAG, ctypes.c_char_p(key.encode()), None)
             else:
-                command, text = FSCONFIG_SET_STRING, ctypes.c_char_p(os.fsencode(value))
-            _config(context, command, ctypes.c_char_p(key.encode()), text)
+                text = ctypes.c_char_p(os.fsencode(value))
+                _config(context, FSCONFIG_SET_STRING, ctypes.c_char_p(key.encode()), text)
         _config(context, FSCONFIG_CMD_CREATE, None, None)
-        return _syscall(
-            "fsmount", ctypes.c_int(context), ctypes.c_uint(CLOEXEC), ctypes.c_uint(attributes(flags))
-        )
+        return _syscall("fsmount", ctypes.c_int(context), ctypes.c_uint(CLOEXEC), ctypes.c_uint(attributes(flags)))
     except KernelRefused as refused:
         raise KernelRefused(refused.errno or 0, refused.call, _messages(context)) from None
     finally:
@@ -146,7 +157,7 @@ def _config(context: int, command: int, key: t.Any, value: t.Any) -> None:
 
 def _messages(context: int) -> list[str]:
     """What the kernel logged in the context: one message a read, ENODATA when there is no more."""
-    found = []
+    found: list[str] = []
     while len(found) < 20:
         try:
             line = os.read(context, 8192)

@@ -39,8 +39,8 @@ def literal(value: str) -> str:
     return value.replace("%", "%%")
 
 
-def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int) -> str:
-    """The text of the unit that mounts ``what`` at boot.
+def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int, ordering: t.Sequence[str] = ()) -> str:
+    """The text of the unit that mounts ``what`` at boot; ``ordering`` are further lines of [Unit].
 
     ``options`` carries ``nofail``: without it systemd.mount(5) orders the unit before remote-fs.target, and a dead
     server would hold up the boot for ``seconds``.
@@ -51,6 +51,7 @@ def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int) -
         "Description=%s (microvm.host)" % literal(what),
         "Wants=network-online.target",
         "After=network-online.target",
+        *ordering,
         "",
         "[Mount]",
         "What=%s" % literal(what),

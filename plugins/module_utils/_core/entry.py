@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How every module starts and ends. The only file that knows AnsibleModule. Private to microvm.host."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.microvm.host.plugins.module_utils._core import result
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
+
+BESIDE_LIST = frozenset({"purge", "timeout", "refresh"})
+
+
+class Module(AnsibleModule):
+    """AnsibleModule that remembers what the user gave, before defaults, and fails with a typed error only."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
+
+    def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
+        """As AnsibleModule's, with the ``error`` every failure carries."""
+        more.setdefault("error", HostError("invalid", msg, "see ansible-doc for the options").as_dict())
+        super().fail_json(msg, **more)
+        raise SystemExit(1)
+
+
+def run(
+    kind: t.Callable[[], Resource],
+    item: dict[str, t.Any],
+    plural: str,
+    singular: str,
+    call: dict[str, t.Any] | None = None,
+) -> None:
+    """Run a resource module of a ``kind``: ``item`` is the option spec of one item, ``call`` of the options beside the list."""
+    spec = dict(item)
+    spec[plural] = {"type": "list", "elements": "dict", "options": item}
+    spec.update(call or {})
+    module = Module(argument_spec=spec, supports_check_mode=True)
+    try:
+        _require_root(module)
+        items, fields, given = _items(module, item, plural)
+        from ansible_collections.microvm.host.plugins.module_utils._core import run as runner
+
+        outcome = runner.converge(
+            kind(),
+            items,
+            given,
+            fields,
+            purge=bool(module.params.get("purge")),
+            check=module.check_mode,
+        )
+    except HostError as error:
+        _fail(module, error, plural)
+    for text in outcome.warnings:
+        module.warn(text)
+    answer = result.of_call(outcome, plural, None if module.params.get(plural) is not None else singular)
+    if module._diff:
+        answer["diff"] = outcome.diff
+    if outcome.errors:
+        module.fail_json(**result.failure(outcome, plural), **answer)
+    module.exit_json(**answer)
+
+
+def inform(gather: t.Callable[..., dict[str, t.Any]], options: dict[str, t.Any]) -> None:
+    """Run an info module: ``gather`` takes the options by name and returns the result."""
+    module = Module(argument_spec=options, supports_check_mode=True)
+    try:
+        _require_root(module)
+        answer = gather(**{key: module.params[key] for key in options})
+    except HostError as error:
+        _fail(module, error, "")
+    for text in answer.pop("warnings", ()):
+        module.warn(text)
+    module.exit_json(changed=False, **answer)
+
+
+def _require_root(module: Module) -> None:
+    if module.check_mode:
+        from ansible_collections.microvm.host.plugins.module_utils._host import command
+
+        command.only_read()
+    if os.geteuid() != 0:
+        raise HostError("refused", "this module manages the host and is not running as root", "use become: true (-b)")
+    if os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt"):
+        raise HostError(
+            "unsupported",
+            "this process has a mount namespace of its own: what it mounts the host would not see",
+            "connect to the host itself, not through a service with a private mount namespace",
+        )
+
+
+def _items(
+    module: Module, item: dict[str, t.Any], plural: str
+) -> tuple[list[dict[str, t.Any]], list[str], list[dict[str, t.Any]]]:
+    """The items, how messages name their options (prefix), and what the user gave for each."""
+    names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
+    listed = module.params.get(plural)
+    if listed is None:
+        given = {names.get(key, key): value for key, value in module.given.items()}
+        return [{key: module.params[key] for key in item}], [""], [given]
+    beside = sorted(set(module.given) - BESIDE_LIST - {plural})
+    if beside:
+        raise HostError(
+            "invalid",
+            "%s can't stand beside %s" % (", ".join(beside), plural),
+            "put it into the items",
+            field=beside[0],
+        )
+    items, prefixes, raw = [], [], []
+    for index, values in enumerate(listed):
+        if values is None:
+            raise HostError("invalid", "%s[%d] is empty" % (plural, index), field="%s[%d]" % (plural, index))
+        values = dict(values)
+        source = module.given.get(plural)
+        asked = dict(source[index]) if isinstance(source, list) and isinstance(source[index], dict) else {}
+        asked = {names.get(key, key): value for key, value in asked.items()}
+        if asked.get("timeout") is None and "timeout" in module.given:
+            values["timeout"] = module.params["timeout"]
+        items.append(values)
+        prefixes.append("%s[%d]." % (plural, index))
+        raw.append(asked)
+    return items, prefixes, raw
+
+
+def _fail(module: Module, error: HostError, plural: str) -> t.NoReturn:
+    text = result.sentence(error)
+    module.fail_json(text, error=error.as_dict(), changed=False, **({plural: []} if plural else {}))

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Intents: what a run is about to do, written down before it does it. Private to microvm.host.
+
+An intent that is not committed is undone, one that is committed is finished; by the run itself, or after a kill by
+whoever next holds the lock of that resource.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sqlite3
+import typing as t
+import uuid
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
+
+Kinds = t.Mapping[str, "type[Step]"]
+"""Step classes by the name under which the journal keeps them (the class name)."""
+
+
+def begin(resource: str, name: str, steps: t.Sequence[Step]) -> str:
+    """Write an intent down and return its id."""
+    intent = uuid.uuid4().hex
+    row = {
+        "id": intent,
+        "resource": resource,
+        "name": name,
+        "pid": os.getpid(),
+        "committed": 0,
+        "steps": [[type(step).__name__, dataclasses.asdict(step)] for step in steps],  # type: ignore[call-overload]
+        "known": {},
+    }
+    with registry.writing() as connection:
+        registry.put(connection, "journal", row)
+    return intent
+
+
+def note(intent: str, known: Known) -> None:
+    """Keep what the steps have answered."""
+    with registry.writing() as connection:
+        _update(connection, intent, known, committed=0)
+
+
+def commit(intent: str, change: t.Callable[[sqlite3.Connection, Known], None] | None, known: Known) -> None:
+    """The point of no return: the registry rows and the intent change in one transaction."""
+    with registry.writing() as connection:
+        if change is not None:
+            change(connection, known)
+        _update(connection, intent, known, committed=1)
+
+
+def undo(intent: str, steps: t.Sequence[Step], known: Known) -> None:
+    """Take back the steps, last first, and forget the intent. Raises HostError: the intent stays."""
+    for step in reversed(steps):
+        step.undo(known)
+    _forget(intent)
+
+
+def finish(intent: str, steps: t.Sequence[Step], known: Known) -> None:
+    """Do what follows the commit and forget the intent. Raises HostError: the intent stays."""
+    for step in steps:
+        step.finish(known)
+    _forget(intent)
+
+
+def left_open() -> list[registry.Row]:
+    """All intents there are, those of runs in progress included: columns of the journal table."""
+    with registry.reading() as connection:
+        return registry.rows(connection, "SELECT * FROM journal ORDER BY rowid")
+
+
+def settle(resource: str, name: str, kinds: Kinds) -> list[str]:
+    """Undo or finish what dead runs left open for one resource; the caller holds its lock. Says what it did."""
+    told = []
+    for row in left_open():
+        if (row["resource"], row["name"]) != (resource, name):
+            continue
+        steps = [kinds[kind](**fields) for kind, fields in row["steps"]]
+        if row["committed"]:
+            finish(row["id"], steps, row["known"])
+            told.append("finish what process %d left" % row["pid"])
+        else:
+            undo(row["id"], steps, row["known"])
+            told.append("undo what process %d left" % row["pid"])
+    return told
+
+
+def _update(connection: sqlite3.Connection, intent: str, known: Known, committed: int) -> None:
+    connection.execute(
+        "UPDATE journal SET known = ?, committed = ? WHERE id = ?",
+        (registry.stored("known", known), committed, intent),
+    )
+
+
+def _forget(intent: str) -> None:
+    with registry.writing() as connection:
+        connection.execute("DELETE FROM journal WHERE id = ?", (intent,))

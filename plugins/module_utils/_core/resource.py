@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a kind of resource must offer so that one engine can run it. Private to microvm.host."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+
+
+class Wanted(t.Protocol):
+    """One validated item."""
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in a call."""
+
+    @property
+    def state(self) -> str:
+        """The state asked for."""
+
+    @property
+    def timeout(self) -> int:
+        """Seconds for the whole item."""
+
+
+class Resource(t.Protocol):
+    """Methods that read act; ``plan`` returns steps and changes nothing. All raise HostError."""
+
+    name: str
+
+    def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> t.Any:
+        """An item of the option spec as a Wanted; ``given`` is what the user wrote, ``prefix`` names its options."""
+
+    def together(self, wanted: t.Sequence[t.Any]) -> None:
+        """Refuse items that contradict each other."""
+
+    def registered(self) -> list[str]:
+        """The names the registry holds, for purge."""
+
+    def removal(self, name: str) -> t.Any:
+        """The Wanted that removes a registered resource."""
+
+    def observe(self, wanted: t.Sequence[t.Any]) -> t.Any:
+        """What is, of all the items: one reading, nothing changed, no wait longer than the longest timeout."""
+
+    def plan(self, wanted: t.Any, seen: t.Any) -> Plan:
+        """What is to be done to one item."""
+
+    def report(self, wanted: t.Any, seen: t.Any) -> dict[str, t.Any]:
+        """One returned item, without name, changed, actions and error."""
+
+    def kinds(self) -> Kinds:
+        """The steps this resource's intents may hold."""

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of a resource module, from validated options to the outcome. Private to microvm.host."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import journal
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Job, Plan, carry_out, locked
+from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
+from ansible_collections.microvm.host.plugins.module_utils._core.result import Outcome
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+
+class Item:
+    """One item on its way through a call."""
+
+    def __init__(self, wanted: t.Any) -> None:
+        self.wanted = wanted
+        self.plan: Plan | None = None
+        self.error: HostError | None = None
+        self.settled: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return str(self.wanted.name)
+
+
+def converge(
+    resource: Resource,
+    options: t.Sequence[dict[str, t.Any]],
+    given: t.Sequence[dict[str, t.Any]],
+    prefixes: t.Sequence[str],
+    purge: bool,
+    check: bool,
+) -> Outcome:
+    """Validate all items, then bring each to its state; one that fails does not stop the others.
+
+    Raises HostError when an item is invalid: nothing was touched then.
+    """
+    wanted = [resource.validate(*each) for each in zip(options, given, prefixes)]
+    _refuse_duplicates(wanted, prefixes)
+    resource.together(wanted)
+    if purge:
+        listed = {each.name for each in wanted}
+        wanted += [resource.removal(name) for name in resource.registered() if name not in listed]
+    items = [Item(each) for each in wanted]
+    seen = resource.observe(wanted)
+    for item in items:
+        _plan(resource, item, seen)
+    open_intents = {row["name"]: row for row in journal.left_open() if row["resource"] == resource.name}
+    todo = [
+        item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
+    ]
+    if check:
+        _contact(todo)
+        for item in todo:
+            if item.name in open_intents:
+                item.settled = ["settle what process %d left" % open_intents[item.name]["pid"]]
+    elif todo:
+        _apply(resource, todo)
+        seen = resource.observe([item.wanted for item in items])
+    return _outcome(resource, items, seen)
+
+
+def _refuse_duplicates(wanted: t.Sequence[t.Any], prefixes: t.Sequence[str]) -> None:
+    names: dict[str, str] = {}
+    for each, prefix in zip(wanted, prefixes):
+        if each.name in names:
+            message = "%sname: %s is listed twice, first as %sname" % (prefix, each.name, names[each.name])
+            raise HostError("invalid", message, "name each resource once", field=prefix + "name")
+        names[each.name] = prefix
+
+
+def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
+    try:
+        item.plan = resource.plan(item.wanted, seen)
+    except HostError as error:
+        item.error = error
+
+
+def _contact(items: t.Sequence[Item]) -> None:
+    """Check mode: open the connections the run would open, all at once, and close them."""
+    running: dict[deadline.Child, Item] = {}
+    for item in items:
+        if item.plan is not None and item.plan.contact is not None:
+            running[deadline.Child(_sending(item.plan.contact), item.wanted.timeout, "connecting")] = item
+            item.plan.notes["not_probed"] = (
+                "check mode only opened a connection; export, rights and version are not probed"
+            )
+    while running:
+        child = deadline.wait_any(list(running))
+        item = running.pop(child)
+        try:
+            child.result()
+        except HostError as error:
+            item.error = error
+
+
+def _sending(contact: t.Callable[[], t.Any]) -> t.Callable[[t.Any], t.Any]:
+    return lambda send: contact()
+
+
+def _apply(resource: Resource, items: t.Sequence[Item]) -> None:
+    """Lock, settle, look and plan again, carry out."""
+    with contextlib.ExitStack() as held:
+        ready = []
+        for item in items:
+            names = ("%s/%s" % (resource.name, item.name), *(item.plan.locks if item.plan else ()))
+            try:
+                held.enter_context(locked(names, item.wanted.timeout))
+                item.settled = journal.settle(resource.name, item.name, resource.kinds())
+                ready.append(item)
+            except HostError as error:
+                item.error = error
+        again = resource.observe([item.wanted for item in ready])
+        for item in ready:
+            _plan(resource, item, again)
+        jobs = {
+            item: Job(resource.name, item.plan)
+            for item in ready
+            if item.error is None and item.plan and item.plan.steps
+        }
+        carry_out(list(jobs.values()))
+        for item, job in jobs.items():
+            item.error = job.error
+
+
+def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcome:
+    outcome = Outcome()
+    for item in items:
+        plan = item.plan
+        steps = bool(plan and plan.steps) and item.error is None
+        answer: dict[str, t.Any] = {
+            "name": item.name,
+            "changed": steps or bool(item.settled),
+            "actions": item.settled + (plan.actions() if plan and steps else []),
+        }
+        answer.update(resource.report(item.wanted, seen))
+        if plan is not None:
+            answer.update(plan.notes)
+            outcome.warnings += ["%s: %s" % (item.name, text) for text in plan.warnings]
+            difference = plan.diff() if steps else None
+            if difference:
+                header = "%s %s" % (resource.name, item.name)
+                outcome.diff.append(dict(difference, before_header=header, after_header=header))
+        if item.error is not None:
+            answer["error"] = dict(item.error.as_dict(item.name), message=item.error.message)
+            outcome.errors.append((item.name, item.error))
+        outcome.items.append(answer)
+    return outcome

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What host_info returns. Private to microvm.host."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
+from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
+
+
+def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
+    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, all within ``timeout`` s."""
+
+    def probed(rows: list[registry.Row]) -> list[str]:
+        return [row["path"] for row in rows] + local if refresh else local
+
+    with registry.reading() as connection:
+        local = [
+            row["config"]["path"]
+            for row in registry.rows(connection, "SELECT config FROM backends WHERE kind = 'local_file'")
+        ]
+    seen = mount.Seen(probed, timeout)
+    intents = journal.left_open()
+    return {
+        "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
+        "mounts": [
+            dict(nfs_mounts.described_row(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=user[6:])
+            for user, use in sorted(seen.users.items())
+            if user.startswith("mount:")
+        ],
+        "volumes": [
+            {"backend": backend, "name": name} for backend, owned in sorted(seen.volumes.items()) for name in owned
+        ],
+        "machines": [],
+        "shares": [],
+        "docker_volumes": [],
+        "locks": [],
+        "jobs": [],
+        "orphans": [],
+        "registry": {
+            "path": registry.PATH,
+            "exists": os.path.exists(registry.PATH),
+            "version": registry.VERSION,
+            "open_intents": [{key: row[key] for key in ("resource", "name", "pid", "committed")} for row in intents],
+        },
+    }

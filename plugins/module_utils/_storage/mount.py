@@ -1,0 +1,402 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ONE mount as a resource with users: what is there, and the steps to what should be. Private to microvm.host.
+
+A mount resource or a backend is a user of a mount; the mount is made for the first and goes with the last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sqlite3
+import typing as t
+import uuid
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names
+from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
+
+BASE = "/var/lib/microvm/mounts"
+PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
+
+
+class Seen:
+    """The registry's mounts and users, mountinfo, and what a look at each mount gave (by path)."""
+
+    def __init__(self, probed: t.Callable[[list[registry.Row]], list[str]], seconds: float) -> None:
+        with registry.reading() as connection:
+            self.rows = {row["id"]: row for row in registry.rows(connection, "SELECT * FROM mounts")}
+            users = registry.rows(connection, "SELECT * FROM mount_users ORDER BY rowid")
+            self.backends = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM backends")}
+            self.volumes: dict[str, list[str]] = {}
+            for row in registry.rows(connection, "SELECT backend, name FROM volumes ORDER BY name"):
+                self.volumes.setdefault(row["backend"], []).append(row["name"])
+        self.users = {row["user"]: row for row in users}
+        self.table = mounts.table()
+        mounted = {mount.path for mount in self.table}
+        backed = {row["path"]: row.get("uuid") for row in self._paths_of_backends()}
+        paths = [path for path in probed(list(self.rows.values())) if path in mounted or path in backed]
+        self.looks: dict[str, dict[str, t.Any]] = {}
+        for index, answer in deadline.sweep(paths, look, seconds):
+            self.looks[paths[index]] = answer or {"status": "unreachable"}
+
+    def _paths_of_backends(self) -> t.Iterator[registry.Row]:
+        for row in self.backends.values():
+            if row["kind"] == "local_file":
+                yield {"path": row["config"]["path"]}
+
+    def of(self, user: str) -> registry.Row | None:
+        """The mount that ``user`` uses."""
+        row = self.users.get(user)
+        return self.rows[row["mount"]] if row else None
+
+    def users_of(self, row: registry.Row, but: str) -> list[str]:
+        """The other users of a mount, as a person would name them."""
+        return [
+            user.replace(":", " ", 1) for user, use in self.users.items() if use["mount"] == row["id"] and user != but
+        ]
+
+    def by_identity(self, identity: str) -> registry.Row | None:
+        """The registered mount of an identity."""
+        return next((row for row in self.rows.values() if row["identity"] == identity), None)
+
+
+def look(path: str) -> dict[str, t.Any]:
+    """Capacity and status of a mount point; may hang, so it runs in a child. ``uuid`` when it carries a marker."""
+    import time
+
+    from ansible_collections.microvm.host.plugins.module_utils._storage import probe
+
+    begun = time.monotonic()
+    try:
+        root = os.open(path, probe.DIRECTORY)
+        try:
+            found: dict[str, t.Any] = {"status": "ok", "capacity": probe.capacity(root)}
+            found["uuid"] = probe.read_marker(root, path)
+        finally:
+            os.close(root)
+    except OSError as error:
+        return {"status": probe.explained(error, path).kind if error.errno else "unreachable"}
+    except HostError as error:
+        return {"status": error.kind}
+    found["probe_seconds"] = round(time.monotonic() - begun, 4)
+    return found
+
+
+@dataclasses.dataclass
+class Part:
+    """The mount's share of a plan."""
+
+    before: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    after: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    row: registry.Row | None = None
+    pending: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """What one user wants of a mount. ``mounted`` None: as it is. ``path`` empty: chosen when it is made."""
+
+    user: str
+    asked: dict[str, t.Any]
+    mounted: bool | None
+    persistent: bool
+    path: str
+    base: str
+    prefix: str
+    probe: str
+    marker: str
+    seconds: float
+
+
+def present(use: Use, seen: Seen) -> Part:
+    """The steps that give ``use`` its mount. Raises HostError ``conflict`` or ``in_use`` naming who is in the way."""
+    row = seen.of(use.user)
+    identity = nfs.identity(use.asked)
+    shared = seen.by_identity(identity)
+    if shared is not None and (row is None or shared["id"] != row["id"]):
+        others = ", ".join(seen.users_of(shared, use.user))
+        if row is not None:
+            raise HostError("conflict", "%s is already the mount of %s" % (nfs.source(use.asked), others))
+        if shared["asked"] != use.asked:
+            hint = "use the same version and options, or remove the first"
+            raise HostError(
+                "conflict", "%s is mounted for %s with other options" % (nfs.source(use.asked), others), hint
+            )
+        if use.path and use.path != shared["path"]:
+            hint = "leave path out to share that mount"
+            text = "%s is mounted for %s on %s" % (nfs.source(use.asked), others, shared["path"])
+            raise HostError("conflict", text, hint, field="path")
+        row = shared
+    elif row is not None and row["asked"] != use.asked:
+        others = ", ".join(seen.users_of(row, use.user))
+        if others:
+            raise HostError(
+                "conflict", "the mount %s is shared with %s" % (row["path"], others), "remove that use first"
+            )
+    if row is not None and use.path and use.path != row["path"]:
+        hint = "remove it and add it again to move it"
+        raise HostError("conflict", "the path %s was chosen when the mount was made" % row["path"], hint, field="path")
+    if row is None:
+        return _new(use, seen)
+    return _existing(use, seen, row)
+
+
+def _facets(asked: dict[str, t.Any], path: str, persistent: bool) -> dict[str, t.Any]:
+    found = {key: asked[key] for key in ("server", "export", "version", "options")}
+    if path:
+        found["path"] = path
+    found["persistent"] = persistent
+    return found
+
+
+def _new(use: Use, seen: Seen) -> Part:
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    part = Part(after=_facets(use.asked, use.path, use.persistent))
+    if use.path:
+        refuse_taken(use.path, seen.table)
+    if use.mounted:
+        part.after["mounted"] = "yes"
+        part.steps.append(
+            steps.AttachMount(
+                asked=use.asked,
+                path=use.path,
+                base=use.base,
+                prefix=use.prefix,
+                replaces=False,
+                place=True,
+                probe=use.probe,
+                marker=use.marker,
+                seconds=use.seconds,
+                makes=missing(use.path or use.base),
+            )
+        )
+    if use.persistent:
+        part.steps.append(steps.WriteUnit(use.asked, use.path, None, uuid.uuid4().hex[:8]))
+        part.steps.append(ReloadUnits())
+    if not part.steps:
+        part.steps.append(Record("register %s" % nfs.source(use.asked)))
+    return part
+
+
+def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    path = row["path"]
+    own = seen.users.get(use.user)
+    part = Part(row=row)
+    part.before = _facets(row["asked"], path, bool(own and own["persistent"])) if own else {}
+    part.after = _facets(use.asked, path, use.persistent)
+    unit = files.text_of(steps.unit_file(path))
+    boots = use.persistent or any(
+        each["persistent"] for user, each in seen.users.items() if each["mount"] == row["id"] and user != use.user
+    )
+    if boots and (unit != steps.unit_text(use.asked, path) or not os.path.islink(steps.unit_link(path))):
+        part.steps += [steps.WriteUnit(use.asked, path, unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+        if part.before and unit is None:
+            part.before["persistent"] = False
+        elif part.before and row["asked"] == use.asked:
+            part.before["unit"], part.after["unit"] = "edited", "written"
+    elif not boots and unit is not None:
+        part.steps += [steps.RemoveUnit(path, unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+    if use.mounted:
+        _bring_live(use, seen, row, part)
+    elif use.mounted is False:
+        stack = mounts.stack_at(path, seen.table)
+        if part.before:
+            part.before["mounted"] = "yes" if stack else "no"
+        part.after["mounted"] = "no"
+        if stack:
+            others = seen.users_of(row, use.user)
+            if others:
+                raise HostError("in_use", "%s is used by %s" % (path, ", ".join(others)), "remove that first")
+            part.steps.append(steps.DetachMount(path, False, use.seconds))
+    if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
+        part.steps.append(Record("register %s" % nfs.source(use.asked)))
+    return part
+
+
+def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
+    """The steps from what is on the path to what is asked."""
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    path = row["path"]
+    stack = mounts.stack_at(path, seen.table)
+    found, flags_only = _difference(use, row, stack, seen.looks.get(path, {}))
+    if part.before:
+        part.before["mounted"] = found or "yes"
+    part.after["mounted"] = "yes"
+    if not found and not (row["attached"] != use.asked):
+        return
+    wanted = nfs.parsed(use.asked)
+    if flags_only and stack:
+        before = [flag for flag in stack[-1].flags if flag in PER_MOUNT]
+        part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
+        return
+    who = holders.of_mount(path) if stack else []
+    attach = steps.AttachMount(
+        asked=use.asked,
+        path=path,
+        base="",
+        prefix="",
+        replaces=bool(stack),
+        place=not who,
+        probe=use.probe,
+        marker=use.marker,
+        seconds=use.seconds,
+        makes=missing(path),
+    )
+    if not who:
+        part.steps.append(attach)
+        return
+    part.pending = who
+    part.after["mounted"] = part.before.get("mounted", "no")
+    part.warnings.append(
+        "%s is mounted otherwise than asked (%s) and in use by %s: it is put right by the first run that finds it idle"
+        % (path, found or "older options", ", ".join(who))
+    )
+    if row["asked"] != use.asked:
+        part.steps.insert(0, attach)
+
+
+def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: dict[str, t.Any]) -> tuple[str, bool]:
+    """How the live mount differs from the registered one, in words, and whether per-mount flags would mend it."""
+    if not stack:
+        return "no", False
+    top = stack[-1]
+    attached = row["attached"] or row["asked"]
+    if len(stack) > 1:
+        return "%d mounts stacked" % len(stack), False
+    if not nfs.is_mount_of(top, attached):
+        return "other source %s" % top.source, False
+    if looked.get("status") == "stale":
+        return "stale", False
+    now = nfs.shown(top, attached)
+    then = row["shown"] or {}
+    drifted = sorted(key for key in {**now, **then} if now.get(key, "-") != then.get(key, "-"))
+    if drifted:
+        return "options drifted: %s" % ", ".join(drifted), set(drifted) <= PER_MOUNT and row["attached"] == use.asked
+    if row["attached"] != use.asked:
+        return "", _only_flags_differ(attached, use.asked, top)
+    return "", False
+
+
+def _only_flags_differ(one: dict[str, t.Any], two: dict[str, t.Any], top: mounts.Mount) -> bool:
+    same = all(one[key] == two[key] for key in ("server", "export"))
+    first, second = nfs.parsed(one), nfs.parsed(two)
+    speaks = parser.negotiated_version(top.options) in parser.versions(two["version"])
+    return same and speaks and first.superblock == second.superblock
+
+
+def absent(user: str, seen: Seen, seconds: float) -> Part:
+    """The steps that end a use; the mount goes with its last user."""
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    row = seen.of(user)
+    if row is None:
+        return Part()
+    own = seen.users[user]
+    part = Part(row=row, before=_facets(row["asked"], row["path"], bool(own["persistent"])))
+    others = seen.users_of(row, user)
+    if others:
+        part.steps.append(Record("leave %s to %s" % (row["path"], ", ".join(others))))
+        return part
+    part.before["mounted"] = "yes" if mounts.stack_at(row["path"], seen.table) else "no"
+    unit = files.text_of(steps.unit_file(row["path"]))
+    if unit is not None:
+        part.steps += [steps.RemoveUnit(row["path"], unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+    part.steps.append(steps.DetachMount(row["path"], True, seconds))
+    return part
+
+
+def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) -> None:
+    """Write the rows of a mount and its user, as they are after the steps."""
+    row = part.row or {"attached": None, "shown": None, "version": None, "path": use.path}
+    live = {}
+    if "shown" in known:
+        live = {"attached": use.asked, "shown": known["shown"], "version": known.get("version", row["version"])}
+    values = {
+        "identity": nfs.identity(use.asked),
+        "path": known.get("path", row["path"]),
+        "asked": use.asked,
+        **{key: live.get(key, row[key]) for key in ("attached", "shown", "version")},
+    }
+    if part.row is not None:
+        values = {"id": part.row["id"], **values}
+    else:
+        values = {"path": values.pop("path"), **values}
+    registry.put(connection, "mounts", values)
+    found = registry.rows(connection, "SELECT id FROM mounts WHERE path = ?", values["path"])
+    registry.put(
+        connection, "mount_users", {"user": use.user, "mount": found[0]["id"], "persistent": int(use.persistent)}
+    )
+
+
+def forget(connection: sqlite3.Connection, user: str) -> None:
+    """Remove a user's row, and the mount's with the last one."""
+    connection.execute("DELETE FROM mount_users WHERE user = ?", (user,))
+    connection.execute("DELETE FROM mounts WHERE id NOT IN (SELECT mount FROM mount_users)")
+
+
+def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
+    """What a registered mount is now: status, negotiated version, capacity, probe time."""
+    stack = mounts.stack_at(row["path"], seen.table)
+    found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
+    attached = row["attached"] or row["asked"]
+    if not stack or not nfs.is_mount_of(stack[-1], attached):
+        return found
+    looked = seen.looks.get(row["path"], {})
+    found["version_negotiated"] = parser.negotiated_version(stack[-1].options) or row["version"]
+    found["status"] = looked.get("status", "ok")
+    if found["status"] == "ok" and "ro" in stack[-1].flags + stack[-1].options:
+        found["status"] = "read_only"
+    if found["status"] not in ("ok", "read_only", "stale"):
+        found["status"] = "unreachable"
+    for key in ("capacity", "probe_seconds"):
+        if key in looked:
+            found[key] = looked[key]
+    return found
+
+
+def missing(path: str) -> list[str]:
+    """The directories that do not exist yet, ``path`` included, outermost first."""
+    found = []
+    while not os.path.lexists(path):
+        found.append(path)
+        path = os.path.dirname(path)
+    return found[::-1]
+
+
+def refuse_taken(path: str, table: t.Sequence[mounts.Mount]) -> None:
+    """Raise ``conflict`` when something is mounted on ``path`` already, or fstab speaks of it."""
+    stack = mounts.stack_at(path, table)
+    if stack:
+        raise HostError(
+            "conflict",
+            "%s is a mount point already, of %s (%s)" % (path, stack[-1].source, stack[-1].fstype),
+            "choose another path, or unmount it",
+            field="path",
+        )
+    for number, line in enumerate((files.text_of("/etc/fstab") or "").splitlines(), 1):
+        fields = line.split("#", 1)[0].split()
+        if len(fields) > 1 and fields[1].rstrip("/") == path:
+            text = "/etc/fstab line %d mounts on %s too" % (number, path)
+            raise HostError("conflict", text, "remove that line, or choose another path", field="path")
+
+
+def default_path(base: str, asked: dict[str, t.Any]) -> str:
+    """The path of a mount that no backend owns: slug and hash of its source."""
+    text = nfs.source(asked)
+    return os.path.join(base, "%s-%s" % (names.slug(text, 50), names.hash8(text)))

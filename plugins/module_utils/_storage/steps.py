@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps that mounts are made of. Private to microvm.host."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import glob
+import os
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe
+
+UNDO_SECONDS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class AttachMount(Step):
+    """Try a file system where nobody sees it, then put that very mount in place.
+
+    ``path`` empty: ``<base>/<prefix>-<first 8 of the marker's UUID>``. ``marker``: "" for none, "any", or the UUID
+    the backend must carry. ``place`` false: only try. ``makes``: the directories that were missing before.
+    """
+
+    asked: dict[str, t.Any]
+    path: str
+    base: str
+    prefix: str
+    replaces: bool
+    place: bool
+    probe: str
+    marker: str
+    seconds: float
+    makes: list[str]
+
+    def describe(self) -> str:
+        if not self.place:
+            return "try %s" % nfs.source(self.asked)
+        verb = "mount again" if self.replaces else "mount"
+        return "%s %s on %s" % (verb, nfs.source(self.asked), self.path or "%s/%s-<uuid>" % (self.base, self.prefix))
+
+    def apply(self, known: Known) -> deadline.Child:
+        doing = "mounting %s" % nfs.source(self.asked)
+        return deadline.Child(lambda send: self._attach(), self.seconds, doing)
+
+    def _attach(self) -> Known:
+        what = nfs.source(self.asked)
+        root, known = nfs.detached(self.asked, self.seconds)
+        options = nfs.parsed(self.asked)
+        known.update(probe.examine(root, self.probe, what))
+        if "locks" in known and known["version"] == "3" and options.local_locks:
+            known["locks"] = False
+        if self.marker:
+            known.update(probe.identify(root, self.marker, not options.read_only, what))
+        if not self.place:
+            return known
+        path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
+        files.make_directories(path)
+        stack = mounts.stack_at(path, mounts.table())
+        if stack and not self.replaces:
+            raise HostError("conflict", "%s is a mount point already, of %s" % (path, stack[-1].source), field="path")
+        _detach_all(path, len(stack))
+        mounts.attach(root, path)
+        top = mounts.stack_at(path, mounts.table())[-1]
+        known.update(path=path, shown=nfs.shown(top, self.asked))
+        return known
+
+    def undo(self, known: Known) -> None:
+        if self.replaces or not self.place:
+            return  # an exchanged mount is drift: the next run sees it in mountinfo and puts it right
+        for path in self._places(known):
+            top = mounts.stack_at(path, mounts.table())
+            if top and nfs.is_mount_of(top[-1], self.asked):
+                deadline.call(functools.partial(_detach_all, path, 1), UNDO_SECONDS, "unmounting %s" % path)
+            if path in self.makes or not self.path:
+                files.remove_empty(path)
+        for folder in reversed(self.makes):
+            files.remove_empty(folder)
+
+    def _places(self, known: Known) -> list[str]:
+        """Where the mount may be: when the run was killed before it said so, all it could have chosen."""
+        if self.path or "path" in known:
+            return [self.path or known["path"]]
+        pattern = os.path.join(glob.escape(self.base), glob.escape(self.prefix) + "-" + "[0-9a-f]" * 8)
+        with registry.reading() as connection:
+            taken = {row["path"] for row in registry.rows(connection, "SELECT path FROM mounts")}
+        return sorted(set(glob.glob(pattern)) - taken)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetachMount(Step):
+    """Unmount what is on ``path``, all of a stack; after the commit the empty directory goes (when ``forget``)."""
+
+    path: str
+    forget: bool
+    seconds: float
+
+    def describe(self) -> str:
+        return "unmount %s" % self.path
+
+    def apply(self, known: Known) -> deadline.Child | None:
+        depth = len(mounts.stack_at(self.path, mounts.table()))
+        if depth == 0:
+            return None
+        doing = "unmounting %s" % self.path
+        return deadline.Child(lambda send: _detach_all(self.path, depth), self.seconds, doing)
+
+    def finish(self, known: Known) -> None:
+        if self.forget:
+            files.remove_empty(self.path)
+
+
+def _detach_all(path: str, depth: int) -> Known:
+    """Unmount ``depth`` mounts on ``path``; answers nothing. Raises ``in_use`` naming who holds it."""
+    for dummy in range(depth):
+        try:
+            mounts.detach(path)
+        except mounts.KernelRefused as refused:
+            if refused.errno == errno.EINVAL:
+                break  # gone by itself
+            if refused.errno != errno.EBUSY:
+                raise HostError("internal", "unmounting %s: %s" % (path, refused)) from None
+            raise in_use(path) from None
+    return {}
+
+
+def in_use(path: str) -> HostError:
+    """The error for a mount that can't be unmounted now, naming who holds it."""
+    who = ", ".join(holders.of_mount(path)) or "the kernel"
+    return HostError("in_use", "%s is in use by %s" % (path, who), "stop what uses it, then run this again")
+
+
+@dataclasses.dataclass(frozen=True)
+class SetFlags(Step):
+    """Give a mount other per-mount flags, in place."""
+
+    asked: dict[str, t.Any]
+    path: str
+    flags: list[str]
+    before: list[str]
+    seconds: float
+
+    def describe(self) -> str:
+        return "set %s on %s" % (",".join(self.flags) or "no flags", self.path)
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._set(self.flags), self.seconds, "changing flags of %s" % self.path)
+
+    def undo(self, known: Known) -> None:
+        if mounts.stack_at(self.path, mounts.table()):
+            deadline.call(lambda: self._set(self.before), UNDO_SECONDS, "changing flags of %s" % self.path)
+
+    def _set(self, flags: list[str]) -> Known:
+        try:
+            mounts.set_flags(self.path, flags)
+        except mounts.KernelRefused as refused:
+            raise HostError("refused", "changing flags of %s: %s" % (self.path, refused)) from None
+        top = mounts.stack_at(self.path, mounts.table())[-1]
+        return {"shown": nfs.shown(top, self.asked)}
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteUnit(Step):
+    """The unit that mounts at boot, and the link that has it started then. ``path`` empty: where the mount went."""
+
+    asked: dict[str, t.Any]
+    path: str
+    previous: str | None
+    nonce: str
+
+    def describe(self) -> str:
+        return "write the mount unit of %s" % nfs.source(self.asked)
+
+    def apply(self, known: Known) -> None:
+        path = self.path or known["path"]
+        _write_unit(path, unit_text(self.asked, path), self.nonce)
+
+    def undo(self, known: Known) -> None:
+        path = self.path or known.get("path")
+        if not path:
+            return
+        files.forget(unit_file(path), self.nonce)
+        if self.previous is not None:
+            _write_unit(path, self.previous, self.nonce)
+        elif files.text_of(unit_file(path)) in (unit_text(self.asked, path), None):
+            _remove_unit(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveUnit(Step):
+    """Take the unit and its link away."""
+
+    path: str
+    previous: str
+    nonce: str
+
+    def describe(self) -> str:
+        return "remove the mount unit of %s" % self.path
+
+    def apply(self, known: Known) -> None:
+        _remove_unit(self.path)
+
+    def undo(self, known: Known) -> None:
+        _write_unit(self.path, self.previous, self.nonce)
+
+
+def unit_file(path: str) -> str:
+    """Where the unit of a mount point is."""
+    return os.path.join(systemd.DIRECTORY, systemd.unit_of_path(path))
+
+
+def unit_link(path: str) -> str:
+    """The link that has the unit started at boot."""
+    return os.path.join(systemd.DIRECTORY, "remote-fs.target.wants", systemd.unit_of_path(path))
+
+
+def unit_text(asked: dict[str, t.Any], path: str) -> str:
+    """The unit of an asked mount."""
+    from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
+
+    options = nfs.parsed(asked)
+    return systemd.mount_unit(
+        nfs.source(asked),
+        path,
+        "nfs",
+        parser.unit_options(options, asked["version"]),
+        options.mount_timeout or 30,
+        options.unit_lines(),
+    )
+
+
+def _write_unit(path: str, text: str, nonce: str) -> None:
+    files.write(unit_file(path), text.encode(), 0o644, nonce)
+    link = unit_link(path)
+    try:
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        if not os.path.islink(link):
+            os.symlink(unit_file(path), link)
+    except OSError as error:
+        raise files.from_os(error, "linking %s" % link) from None
+
+
+def _remove_unit(path: str) -> None:
+    files.remove(unit_link(path))
+    files.remove(unit_file(path))
+
+
+KINDS: dict[str, type[Step]] = {
+    kind.__name__: kind for kind in (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, Record, ReloadUnits)
+}
