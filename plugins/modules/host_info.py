@@ -22,13 +22,14 @@ extends_documentation_fragment:
 options:
   refresh:
     description:
-      - Probe every mount and backend again, all at once, instead of telling only what the host knows without asking the
-        servers.
+      - Look at every mount too, all at once, which asks the servers.
+      - Without it a mount is told as the kernel's table of mounts shows it, without capacity. A dead server is not seen
+        then.
     type: bool
     default: false
   timeout:
     description:
-      - Seconds for all probes together. What has not answered by then is V(unreachable).
+      - Seconds for all looks together. What has not answered by then has the status V(unreachable).
     type: int
     default: 15
 seealso:
@@ -108,39 +109,41 @@ volumes:
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - backend: nfs-prod
+      name: web1-root
 machines:
-  description: Virtual machines.
+  description: Virtual machines. Always empty in this version.
   returned: success
   type: list
   elements: dict
   sample: []
 shares:
-  description: Directories shared with machines.
+  description: Directories shared with machines. Always empty in this version.
   returned: success
   type: list
   elements: dict
   sample: []
 docker_volumes:
-  description: Volumes that containers use.
+  description: Volumes that containers use. Always empty in this version.
   returned: success
   type: list
   elements: dict
   sample: []
 locks:
-  description: Resources that a run is changing just now.
+  description: Locks that machines hold on their disks. Always empty in this version.
   returned: success
   type: list
   elements: dict
   sample: []
 jobs:
-  description: Changes under way, or left by an interrupted run; the next change of that resource settles them.
+  description: Long work that goes on without Ansible. Always empty in this version.
   returned: success
   type: list
   elements: dict
   sample: []
 orphans:
-  description: Mounts, directories and units of this collection that nothing in the registry asks for.
+  description: What this collection left on the host and no longer knows. Always empty in this version.
   returned: success
   type: list
   elements: dict
@@ -149,7 +152,32 @@ registry:
   description: The registry itself.
   returned: success
   type: dict
-  sample: {path: /var/lib/microvm/registry.db, version: 1}
+  contains:
+    path:
+      description: Where it is.
+      returned: always
+      type: str
+      sample: /var/lib/microvm/registry.db
+    exists:
+      description: Whether it is there; the first change of a host makes it.
+      returned: always
+      type: bool
+      sample: true
+    version:
+      description: The version of its layout that this collection reads and writes.
+      returned: always
+      type: int
+      sample: 1
+    open_intents:
+      description: Changes under way, or left by an interrupted run; the next change of that resource settles them.
+      returned: always
+      type: list
+      elements: dict
+      sample:
+        - resource: backend
+          name: nfs-prod
+          pid: 4711
+          committed: 0
 """
 
 import typing as t

@@ -27,18 +27,18 @@ options:
       description:
         - Name of the mount on this host; lower-case letters, digits, C(.), C(_) and C(-), at most 63 characters.
         - Made from O(server) and O(export) when omitted.
-        - With O(state=absent) or O(state=unmounted) the name alone is enough, if this module made the mount.
+        - With O(state=absent) the name alone is enough.
       type: str
     server:
       description:
         - Name or IPv4 or IPv6 address of the NFS server; IPv6 with or without brackets.
         - Of a name all addresses are tried.
-        - Required, but for a known O(name) that is to be taken away.
+        - Required, except for O(state=absent) with a O(name).
       type: str
     export:
       description:
         - Path of the export on the server.
-        - Required, but for a known O(name) that is to be taken away.
+        - Required, except for O(state=absent) with a O(name).
       type: str
     version:
       description:
@@ -58,8 +58,8 @@ options:
         - Mount options of nfs(5) and mount(8), as a list or as one string with commas.
         - The defaults are V(hard), V(nosuid), V(nodev) and V(noexec); V(soft), V(suid), V(dev) and V(exec) undo them.
         - V(_netdev), V(nofail) and C(x-systemd.*) are understood and go to the mount unit.
-        - Unknown and contradictory options are refused by name, and so are those that are options of this module;
-          for example V(vers) (see O(version)), V(addr) (see O(server)) and V(ro) (see O(read_only)).
+        - Unknown and contradictory options are refused by name, and so are those that this module has options for;
+          for example V(vers) (see O(version)), V(addr) (see O(server)) and V(noauto) (see O(persistent)).
       type: raw
       aliases:
         - opts
@@ -67,7 +67,7 @@ options:
       description:
         - Absolute path of the mount point. It is made when missing.
         - By default a directory below O(mount_base), named after server and export, with a short hash of both.
-        - A path that O(name) already has is kept when this is omitted.
+        - A mount is not moved. Omit this to keep its path; another path is a conflict.
       type: path
     mount_base:
       description:
@@ -92,12 +92,13 @@ options:
     persistent:
       description:
         - Mount again at boot, by a systemd mount unit that delays the boot of the host for no dead server.
-        - V(false) mounts until the next boot only. It can't be used with O(state=present).
+        - V(false) mounts until the next boot only.
       type: bool
       default: true
     timeout:
       description:
-        - Seconds for the whole item; name lookup, waiting for another run, negotiation, probe, mount and unmount.
+        - Seconds for the whole item, from 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
+          unmount.
         - Beside O(mounts), for every item that has none of its own.
       type: int
       default: 15
@@ -109,7 +110,7 @@ options:
       choices:
         none: Mount only.
         read: Read the root directory and the capacity.
-        write: Also write a file, sync it, read it back, lock it and remove it.
+        write: Also write a file, sync it, read it back, lock it and remove it. The same as V(read) when read-only.
   mounts:
     description:
       - Many mounts in one call, which is much faster than a loop. Each has the options of a single mount.
@@ -167,6 +168,10 @@ EXAMPLES = r"""
 - name: Unmount before the server is serviced; it is mounted again at the next boot
   microvm.host.nfs_export_mount:
     name: scratch
+    server: "2001:db8::7"
+    export: /scratch
+    version: "4.2"
+    options: [nconnect=4, noatime]
     state: unmounted
 
 - name: Take a mount away; the files stay on the server
@@ -215,7 +220,7 @@ mounts:
         - write the mount unit of nas.example.com:/mnt/tank/images
         - reload systemd
     state:
-      description: The state that was asked for.
+      description: What is there; V(mounted), V(present) when this host knows it but has not mounted it, or V(absent).
       returned: always
       type: str
       sample: mounted
@@ -236,7 +241,7 @@ mounts:
       sample: /mnt/tank/images
     path:
       description: The mount point.
-      returned: when known
+      returned: when it is not absent
       type: str
       sample: /srv/images
     version:
@@ -245,8 +250,8 @@ mounts:
       type: str
       sample: default
     version_negotiated:
-      description: The protocol version in use.
-      returned: when mounted
+      description: The protocol version in use; the last one when it is not mounted.
+      returned: when it is not absent
       type: str
       sample: "4.2"
     options:
@@ -264,12 +269,12 @@ mounts:
       sample: read_only
     persistent:
       description: Whether it is mounted again at boot.
-      returned: always
+      returned: when it is not absent
       type: bool
       sample: true
     read_only:
       description: Whether it was asked to be read-only.
-      returned: always
+      returned: when known
       type: bool
       sample: true
     capacity:
@@ -309,12 +314,11 @@ mounts:
       sample: 0.021
     pending_remount:
       description:
-        - Who holds the mount, when a change has to wait until it is no longer used. Processes as C(name (pid)).
+        - Whether the mount is not yet as asked, because it is in use. A warning names who holds it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
-      returned: when a change is pending
-      type: list
-      elements: str
-      sample: ["qemu-system-x86 (4711)"]
+      returned: when it is not absent
+      type: bool
+      sample: false
     not_probed:
       description: What only the run can find out, as check mode does no more than open a connection.
       returned: in check mode, when the item would be mounted

@@ -106,12 +106,13 @@ options:
       type: path
     path:
       description:
-        - Directory for the volumes; for O(kind=local_file). It is made when missing.
+        - Directory for the volumes; for O(kind=local_file). It is made when missing, and can't be changed later.
         - By default V(/var/lib/microvm/volumes).
       type: path
     timeout:
       description:
-        - Seconds for the whole item; name lookup, waiting for another run, negotiation, probe, mount and unmount.
+        - Seconds for the whole item, from 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
+          unmount.
         - Beside O(backends), for every item that has none of its own.
       type: int
       default: 15
@@ -221,7 +222,7 @@ backends:
       type: str
       sample: nfs
     state:
-      description: The state that was asked for.
+      description: What is there, V(present) or V(absent).
       returned: always
       type: str
       sample: present
@@ -241,24 +242,24 @@ backends:
         - reload systemd
     enabled:
       description: Whether it takes new volumes and starts of machines.
-      returned: always
+      returned: when present
       type: bool
       sample: true
     default:
       description: Whether volumes go here that name no backend.
-      returned: always
+      returned: when present
       type: bool
       sample: true
     status:
       description:
         - How the backend is doing.
         - One of V(ok), V(read_only), V(unreachable), V(stale), V(not_mounted) and V(disabled).
-      returned: always
+      returned: when present
       type: str
       sample: ok
     path:
       description: Where its volumes are on this host.
-      returned: when known
+      returned: when present
       type: str
       sample: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a
     capacity:
@@ -295,66 +296,65 @@ backends:
       description:
         - What the backend can do, as the probe found out.
         - Of V(clone_from_image), V(fast_clone), V(snapshot), V(resize), V(external) and V(multi_host).
-      returned: when known
+      returned: when present
       type: list
       elements: str
       sample: [clone_from_image, fast_clone, resize, external, multi_host]
     uuid:
-      description: UUID of the backend; the same on all hosts that use it.
-      returned: when known
+      description: UUID of the backend; the same on all hosts that use it. With C(weak:) in front for a weak identity.
+      returned: when present
       type: str
       sample: 5e0c1b7a-4f57-4f0c-9d3e-3c1f0a9e2b11
     identity:
       description:
         - How the backend is recognized.
         - V(marker) by the marker file on it; V(weak) by its source and file system only, where nothing can be written.
-      returned: when known
+      returned: when present
       type: str
       sample: marker
     volumes:
       description: Number of volumes of this host on the backend.
-      returned: always
+      returned: when present
       type: int
       sample: 3
     server:
       description: The server, as asked for.
-      returned: for O(kind=nfs)
+      returned: for O(kind=nfs), when present
       type: str
       sample: nas.example.com
     export:
       description: The export, as asked for.
-      returned: for O(kind=nfs)
+      returned: for O(kind=nfs), when present
       type: str
       sample: /mnt/tank/vms
     version:
       description: The protocol version that was asked for.
-      returned: for O(kind=nfs)
+      returned: for O(kind=nfs), when present
       type: str
       sample: default
     version_negotiated:
-      description: The protocol version in use.
-      returned: for O(kind=nfs), when mounted
+      description: The protocol version in use; the last one when it is not mounted.
+      returned: for O(kind=nfs), when present
       type: str
       sample: "4.2"
     options:
       description: The mount options that were asked for, in one spelling and with the defaults filled in.
-      returned: for O(kind=nfs)
+      returned: for O(kind=nfs), when present
       type: list
       elements: str
       sample: [hard, nosuid, nodev, noexec, relatime]
     read_only:
       description: Whether it was asked to be read-only.
-      returned: for O(kind=nfs)
+      returned: for O(kind=nfs), when present
       type: bool
       sample: false
     pending_remount:
       description:
-        - Who holds the mount, when a change has to wait until it is no longer used. Processes as C(name (pid)).
+        - Whether the mount is not yet as asked, because it is in use. A warning names who holds it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
-      returned: when a change is pending
-      type: list
-      elements: str
-      sample: ["qemu-system-x86 (4711)"]
+      returned: for O(kind=nfs), when present
+      type: bool
+      sample: false
     probe_seconds:
       description: Time that the probe took.
       returned: when probed
