@@ -97,7 +97,7 @@ options:
       default: true
     timeout:
       description:
-        - Seconds for the whole item, from 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
+        - Seconds for the whole item, 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
           unmount.
         - Beside O(mounts), for every item that has none of its own.
       type: int

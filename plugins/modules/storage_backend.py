@@ -111,7 +111,7 @@ options:
       type: path
     timeout:
       description:
-        - Seconds for the whole item, from 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
+        - Seconds for the whole item, 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
           unmount.
         - Beside O(backends), for every item that has none of its own.
       type: int
