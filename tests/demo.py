@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo: one bare host, one NFS server, site.yml twice, the table of the backends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+
+from tests.gates.mirror import mirror
+from tests.gates.paths import VENV, environment
+from tests.lab import Lab, LabError
+
+LAB = "demo"
+BACKENDS = [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}]
+"""What the demo asks for. The role adds the backend `local`."""
+
+RECAP = re.compile(r"^\S+ +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
+
+
+def say(text: str) -> None:
+    """A line of the demo itself among those of the programs that it runs."""
+    print(f"\n[demo] {text}", flush=True)
+
+
+def play(lab: Lab, playbook: str) -> int:
+    """Run a playbook of the collection on the lab, showing what it prints; the number of tasks that changed something.
+
+    Raises LabError when it fails or reports on no host.
+    """
+    variables = json.dumps({"storage_backends": BACKENDS})
+    command = [str(VENV / "bin" / "ansible-playbook"), "-i", str(lab.inventory), "-e", variables, playbook]
+    say(f"ansible-playbook {playbook}")
+    printed = ""
+    with subprocess.Popen(
+        command, env={**environment(), "ANSIBLE_PIPELINING": "true"}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            printed += line
+    changes = [int(count) for count in RECAP.findall(printed)]
+    if process.returncode or not changes:
+        raise LabError(f"{playbook} failed with exit code {process.returncode}")
+    return sum(changes)
+
+
+def show() -> None:
+    """Bring the lab up and put its storage into service; LabError when the second run changes anything."""
+    started = time.monotonic()
+    mirror()
+    lab = Lab.up(LAB, hosts=1, servers=["nfs"])
+    first = play(lab, "microvm.host.site")
+    second = play(lab, "microvm.host.site")
+    if second:
+        raise LabError(f"the second run of site.yml changed {second} things; it must change none")
+    play(lab, "microvm.host.report")
+    say(f"first run changed={first}, second run changed=0; {time.monotonic() - started:.0f} s in all")
+    say(f"look around: {VENV.name}/bin/python -m tests.lab ssh --name {LAB} hv1; take it away: make demo-clean")
+
+
+def main() -> int:
+    """Show the demo, or take it away with --clean; 0 when it went as it should."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clean", action="store_true", help="take the demo away")
+    try:
+        if parser.parse_args().clean:
+            say("the lab is gone" if Lab.take_down(LAB) else "there is no lab")
+        else:
+            show()
+    except LabError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
