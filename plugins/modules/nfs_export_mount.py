@@ -314,11 +314,13 @@ mounts:
       sample: 0.021
     pending_remount:
       description:
-        - Whether the mount is not yet as asked, because it is in use. A warning names who holds it.
+        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), and
+          mounts below it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
-      returned: when it is not absent
-      type: bool
-      sample: false
+      returned: when a change is pending
+      type: list
+      elements: str
+      sample: ["qemu-system-x86 (4711)"]
     not_probed:
       description: What only the run can find out, as check mode does no more than open a connection.
       returned: in check mode, when the item would be mounted

@@ -350,11 +350,13 @@ backends:
       sample: false
     pending_remount:
       description:
-        - Whether the mount is not yet as asked, because it is in use. A warning names who holds it.
+        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), and
+          mounts below it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
-      returned: for O(kind=nfs), when present
-      type: bool
-      sample: false
+      returned: when a change is pending
+      type: list
+      elements: str
+      sample: ["qemu-system-x86 (4711)"]
     probe_seconds:
       description: Time that the probe took.
       returned: when probed
