@@ -90,6 +90,8 @@ HOST_FILES: dict[str, tuple[int, str]] = {
     "etc/sudoers.d/lab": (0o440, "admin ALL=(ALL) NOPASSWD: ALL\n"),
     "etc/fstab": (0o644, ""),
     "etc/resolv.conf": (0o644, ""),
+    # nfs-ganesha 6 does not know the request for a directory delegation that this kernel sends: EREMOTEIO.
+    "etc/modprobe.d/lab.conf": (0o644, "options nfsv4 directory_delegations=0\n"),
     "etc/machine-id": (0o444, ""),  # given on the kernel's command line, and no first-boot presets
 }
 HOST_USER = "admin"

@@ -225,7 +225,7 @@ class Backends:
             warnings=part.warnings,
         )
         if part.pending:
-            plan.notes["pending_remount"] = True
+            plan.notes["pending_remount"] = part.pending
         return plan
 
     def _present_local(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
@@ -282,7 +282,7 @@ class Backends:
         """See Resource."""
         row = seen.backends.get(wanted.name)
         if row is None:
-            return {"state": "absent", "kind": wanted.kind}
+            return {"state": wanted.state, "kind": wanted.kind}
         return described(row, seen)
 
     def kinds(self) -> Kinds:

@@ -9,7 +9,7 @@ import functools
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
-from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host import holders, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
 
@@ -140,18 +140,19 @@ class NfsMounts:
             warnings=part.warnings,
         )
         if part.pending:
-            plan.notes["pending_remount"] = True
+            plan.notes["pending_remount"] = part.pending
         return plan
 
     def report(self, wanted: Mount, seen: mount.Seen) -> dict[str, t.Any]:
         """See Resource."""
         row = seen.of("mount:" + wanted.name)
         if row is None:
-            found: dict[str, t.Any] = {"state": "absent", "status": "not_mounted"}
+            found: dict[str, t.Any] = {"state": wanted.state, "status": "not_mounted", "persistent": False}
             if wanted.use is not None:
                 found.update(described(wanted.use.asked))
             return found
-        return described_row(row, seen, bool(seen.users["mount:" + wanted.name]["persistent"]))
+        persistent = bool(seen.users["mount:" + wanted.name]["persistent"])
+        return dict(described_row(row, seen, persistent), state=wanted.state)
 
     def kinds(self) -> Kinds:
         """See Resource."""
@@ -178,7 +179,8 @@ def described_row(row: dict[str, t.Any], seen: mount.Seen, persistent: bool) -> 
     found.update(mount.status(row, seen))
     found["state"] = "present" if found["status"] == "not_mounted" else "mounted"
     found["persistent"] = persistent
-    found["pending_remount"] = found["state"] == "mounted" and row["attached"] != row["asked"]
+    if found["state"] == "mounted" and row["attached"] != row["asked"]:
+        found["pending_remount"] = holders.of_mount(row["path"])
     return found
 
 

@@ -82,6 +82,12 @@ def explained(error: OSError, what: str) -> HostError:
         return HostError("stale", text, "the server has forgotten the export: export it again")
     if error.errno in (errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN):
         return HostError("unreachable", text, "check the server and the network")
+    if error.errno == errno.EREMOTEIO:
+        return HostError(
+            "unsupported",
+            "%s: the server answers a request of this kernel with nonsense" % text,
+            "with nfs-ganesha and Linux 6.19 or later: options nfsv4 directory_delegations=0 in /etc/modprobe.d",
+        )
     return HostError("internal", text)
 
 

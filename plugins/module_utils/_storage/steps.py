@@ -51,7 +51,9 @@ class AttachMount(Step):
 
     def _attach(self) -> Known:
         what = nfs.source(self.asked)
-        root, known = nfs.detached(self.asked, self.seconds)
+        mount, known = nfs.detached(self.asked, self.seconds)
+        # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
+        root = os.open(".", probe.DIRECTORY, dir_fd=mount)
         options = nfs.parsed(self.asked)
         known.update(probe.examine(root, self.probe, what))
         if "locks" in known and known["version"] == "3" and options.local_locks:
@@ -66,7 +68,7 @@ class AttachMount(Step):
         if stack and not self.replaces:
             raise HostError("conflict", "%s is a mount point already, of %s" % (path, stack[-1].source), field="path")
         _detach_all(path, len(stack))
-        mounts.attach(root, path)
+        mounts.attach(mount, path)
         top = mounts.stack_at(path, mounts.table())[-1]
         known.update(path=path, shown=nfs.shown(top, self.asked))
         return known
