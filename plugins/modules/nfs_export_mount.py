@@ -118,6 +118,12 @@ options:
     type: list
     elements: dict
     suboptions: *item
+  purge:
+    description:
+      - Remove every mount of this module that O(mounts) does not list, as O(state=absent) would; mounts of backends stay.
+      - It can only be used with O(mounts).
+    type: bool
+    default: false
 notes:
   - One export that several need is mounted once. It is unmounted when the last user is gone; a mount that a storage
     backend uses can't be removed here.
@@ -409,11 +415,12 @@ ITEM: dict[str, dict[str, t.Any]] = {
     "timeout": {"type": "int", "default": 15},
     "probe": {"type": "str", "default": "read", "choices": ["none", "read", "write"]},
 }
+CALL: dict[str, dict[str, t.Any]] = {"purge": {"type": "bool", "default": False}}
 
 
 def main() -> None:
     """One mount by the options at the top, or many by ``mounts``."""
-    entry.run(NfsMounts, item=ITEM, plural="mounts", singular="mount")
+    entry.run(NfsMounts, item=ITEM, plural="mounts", singular="mount", call=CALL)
 
 
 if __name__ == "__main__":
