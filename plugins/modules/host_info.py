@@ -80,6 +80,7 @@ backends:
       uuid: 5e0c1b7a-4f57-4f0c-9d3e-3c1f0a9e2b11
       identity: marker
       volumes: 3
+      source: nas.example.com:/mnt/tank/vms
       server: nas.example.com
       export: /mnt/tank/vms
       version: default

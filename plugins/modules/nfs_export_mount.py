@@ -226,7 +226,7 @@ mounts:
         - write the mount unit of nas.example.com:/mnt/tank/images
         - reload systemd
     state:
-      description: What is there; V(mounted), V(present) when this host knows it but has not mounted it, or V(absent).
+      description: The state that was asked for.
       returned: always
       type: str
       sample: mounted
@@ -275,7 +275,7 @@ mounts:
       sample: read_only
     persistent:
       description: Whether it is mounted again at boot.
-      returned: when it is not absent
+      returned: always
       type: bool
       sample: true
     read_only:

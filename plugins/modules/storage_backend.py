@@ -222,7 +222,7 @@ backends:
       type: str
       sample: nfs
     state:
-      description: What is there, V(present) or V(absent).
+      description: The state that was asked for.
       returned: always
       type: str
       sample: present
@@ -317,6 +317,11 @@ backends:
       returned: when present
       type: int
       sample: 3
+    source:
+      description: Server and export, as C(/proc/self/mountinfo) shows them.
+      returned: for O(kind=nfs), when present
+      type: str
+      sample: nas.example.com:/mnt/tank/vms
     server:
       description: The server, as asked for.
       returned: for O(kind=nfs), when present
