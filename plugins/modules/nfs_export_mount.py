@@ -120,7 +120,7 @@ options:
     suboptions: *item
   purge:
     description:
-      - Remove every mount of this module that O(mounts) does not list, as O(state=absent) would; mounts of backends stay.
+      - Remove every mount of this module that O(mounts) does not list, as O(state=absent) would; not those of backends.
       - It can only be used with O(mounts).
     type: bool
     default: false
