@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fixtures of the contract: for each state of each module, items to bring there and what is there afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Arguments = dict[str, Any]
+SERVER = "nas1"
+MOUNTS = "/var/lib/microvm/mounts"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: ``before`` sets up what it starts from, each in a call of its own; ``args`` is under test.
+
+    ``mounted``, ``unit``, ``row``: whether the export is mounted, has a mount unit, is in the registry afterwards.
+    """
+
+    args: Arguments
+    before: tuple[Arguments, ...] = ()
+    mounted: bool = False
+    unit: bool = False
+    row: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two items of one module; one-item mode runs the first, list mode both.
+
+    ``covers``: option to choice, what this case is the fixture of. ``call``: options beside the list.
+    """
+
+    module: str
+    what: str
+    items: tuple[Item, ...]
+    covers: dict[str, str] = field(default_factory=dict)
+
+
+def _export(name: str, **more: Any) -> Arguments:
+    return {"server": SERVER, "export": f"/export/{name}", **more}
+
+
+def _mounts(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
+    items = []
+    for export in ("rw", "rw2"):
+        before = tuple(_export(export, **each) for each in begin)
+        items.append(Item(_export(export, state=state, **change), before, **expect))
+    return Case("nfs_export_mount", what, tuple(items), {"state": state})
+
+
+def _backends(
+    what: str, kind: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any
+) -> Case:
+    items = []
+    for number, export in enumerate(("rw", "rw2"), 1):
+        own = _export(export) if kind == "nfs" else {"path": f"/var/lib/microvm/volumes{number}"}
+        identity = {"name": f"{kind.replace('_', '-')}-{number}", "kind": kind}
+        before = tuple({**identity, **own, **each} for each in begin)
+        items.append(Item({**identity, **own, "state": state, **change}, before, **expect))
+    return Case("storage_backend", what, tuple(items), {"state": state, "kind": kind})
+
+
+MOUNTED = {"mounted": True, "unit": True}
+GONE = {"mounted": False, "unit": False, "row": False}
+NFS = MOUNTED
+LOCAL: dict[str, bool] = {}
+
+CASES = (
+    _mounts("new", "mounted", (), MOUNTED),
+    _mounts("new, all options", "mounted", (), MOUNTED, version="4.1", options="noatime,nconnect=2", probe="write"),
+    _mounts("new, until the next boot", "mounted", (), {"mounted": True}, persistent=False),
+    _mounts("edited in place", "mounted", ({},), MOUNTED, read_only=True),
+    _mounts("edited by another mount", "mounted", ({},), MOUNTED, version="4.1", options="timeo=300"),
+    _mounts("mounted again", "mounted", ({}, {"state": "unmounted"}), MOUNTED),
+    _mounts("no longer at boot", "mounted", ({},), {"mounted": True}, persistent=False),
+    _mounts("new", "present", (), {"mounted": False, "unit": True}),
+    _mounts("edited", "present", ({"state": "present"},), {"mounted": False, "unit": True}, options="timeo=300"),
+    _mounts("mounted before", "unmounted", ({},), {"mounted": False, "unit": True}),
+    _mounts("mounted before", "absent", ({},), GONE),
+    _mounts("unmounted before", "absent", ({"state": "present"},), GONE),
+    _backends("new", "nfs", "present", (), NFS),
+    _backends("edited", "nfs", "present", ({},), NFS, options="timeo=300"),
+    _backends("taken out of service", "nfs", "present", ({},), {"mounted": False, "unit": False}, enabled=False),
+    _backends("put into service", "nfs", "present", ({}, {"enabled": False}), NFS, enabled=True),
+    _backends("was there", "nfs", "absent", ({},), GONE),
+    _backends("new", "local_file", "present", (), LOCAL),
+    _backends("taken out of service", "local_file", "present", ({},), LOCAL, enabled=False),
+    _backends("was there", "local_file", "absent", ({},), GONE),
+)
+
+INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}
+"""Info modules: they give ok each time."""
+
+ACTS: dict[tuple[str, str], str] = {}
+"""(module, state) that is an act and so gives changed each time, with the reason. Nothing else is exempt."""

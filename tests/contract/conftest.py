@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One lab for all contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract import snapshot
+from tests.contract.controller import Controller
+from tests.lab import Host, Lab, NfsServer
+
+NAME = "contract"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """One prepared host and an NFS server. One that is up already stays up."""
+    kept = NAME in Lab.names()
+    lab = Lab.up(NAME, hosts=1, servers=["nfs"], prepared=True)
+    try:
+        yield lab
+    finally:
+        if not kept:
+            lab.down()
+
+
+@pytest.fixture(scope="session")
+def host(lab: Lab) -> Host:
+    """The host under test."""
+    return lab.hosts["hv1"]
+
+
+@pytest.fixture(scope="session")
+def nas(lab: Lab) -> NfsServer:
+    """The server."""
+    server = lab.servers["nas1"]
+    assert isinstance(server, NfsServer)
+    return server
+
+
+@pytest.fixture
+def bare(lab: Lab) -> Iterator[None]:
+    """The host as the collection has never seen it, before and after the test."""
+    snapshot.reset(lab)
+    yield
+    snapshot.reset(lab)
+
+
+@pytest.fixture
+def controller(lab: Lab, bare: None, tmp_path: Path) -> Controller:
+    """Ansible, with a bare host to manage."""
+    return Controller(lab.inventory, tmp_path)

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract every module keeps: check, run, run, check give changed, changed, ok, ok, and the diffs agree."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract import snapshot
+from tests.contract.cases import ACTS, CASES, INFORMING, MOUNTS, SERVER, Case, Item
+from tests.contract.controller import Controller, Result, Task
+from tests.contract.snapshot import Snapshot
+from tests.contract.specs import read, read_all
+from tests.lab import Host, Lab, counts
+
+TABLES = {"nfs_export_mount": "mount_users", "storage_backend": "backends"}
+"""The registry table that has a row for each item of a module."""
+
+
+def name_of(case: Case) -> str:
+    """As pytest shows it."""
+    return "-".join([case.module, *case.covers.values(), case.what.replace(" ", "_").replace(",", "")])
+
+
+def test_every_state_has_a_fixture() -> None:
+    """Modules and states are those that the specs have, found here and now."""
+    have = {(case.module, option, choice) for case in CASES for option, choice in case.covers.items()}
+    need = set()
+    for spec in read_all():
+        if not spec.plural:
+            assert spec.name in INFORMING
+            continue
+        for option in ("state", "kind"):
+            need |= {(spec.name, option, choice) for choice in spec.choices(option)}
+        states = {state for module, option, state in need if module == spec.name and option == "state"}
+        assert states, f"{spec.name} has no state"
+    assert need == have
+    assert not ACTS, "an act needs a test of its own: changed each time"
+
+
+def outcome(results: list[Result]) -> list[str]:
+    """changed, ok or what went wrong, of each result."""
+    return [
+        "failed: " + str(result.get("msg")) if result.get("failed") else "changed" if result["changed"] else "ok"
+        for result in results
+    ]
+
+
+def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> None:
+    """On the host is what the items ask for, and nothing else of ours."""
+    exports = {f"{SERVER}:{item.args['export']}" for item in items if item.mounted}
+    assert sorted(now.mounts.values()) == sorted(exports)
+    assert len(now.units) == sum(item.unit for item in items)
+    assert len(now.rows(TABLES[case.module])) == sum(item.row for item in items)
+    assert now.rows("journal") == [], "an intent was left open"
+    assert now.processes == []
+    folders = {path for path in [*now.files, *now.mounts] if path.startswith(MOUNTS + "/")}
+    bound = [item for item in items if item.mounted or item.unit]
+    assert len(folders) <= len(bound), f"directories without a mount: {folders}"
+    assert set(now.mounts) <= folders
+
+
+@pytest.mark.parametrize("mode", ["one", "list"])
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_check_run_run_check(lab: Lab, host: Host, controller: Controller, case: Case, mode: str) -> None:
+    """The four steps, with a look at the host after each change."""
+    spec = read(case.module)
+    items = case.items[:1] if mode == "one" else case.items
+    args = items[0].args if mode == "one" else {spec.plural: [item.args for item in items]}
+    rounds = list(zip(*(item.before for item in items), strict=True))
+    before = [Task(case.module, {spec.plural: list(each)}) for each in rounds]
+    if before:
+        assert outcome(controller.run(*before)) == ["changed"] * len(before), "the set-up"
+
+    start, start_served = snapshot.look(host), snapshot.served(lab)
+    (check,) = controller.run(Task(case.module, args, check=True))
+    assert snapshot.look(host) == start, "check mode changed the host"
+    assert snapshot.served(lab) == start_served, "check mode changed the server"
+    assert outcome([check]) == ["changed"]
+
+    (run,) = controller.run(Task(case.module, args))
+    assert outcome([run]) == ["changed"]
+    done = snapshot.look(host)
+    assert_as_expected(case, items, done)
+    counts.add("real mounts", len(set(done.mounts) - set(start.mounts)))
+
+    again = controller.run(Task(case.module, args), Task(case.module, args, check=True))
+    assert outcome(again) == ["ok", "ok"], [item["actions"] for result in again for item in result[spec.plural]]
+    assert snapshot.look(host) == done, "a run without changes changed something"
+
+    assert check["diff"] == run["diff"] and run["diff"], "check and run disagree"
+    assert [result["diff"] for result in again] == [[], []]
+    for result, expected in ((check, True), (run, True), (again[0], False), (again[1], False)):
+        names = [item["name"] for item in result[spec.plural]]
+        assert len(names) == len(items)
+        assert all(item["changed"] is expected and bool(item["actions"]) is expected for item in result[spec.plural])
+        assert "results" not in result
+        assert result.get(spec.singular) == (result[spec.plural][0] if mode == "one" else None)
+
+
+@pytest.mark.parametrize("populated", [False, True], ids=["empty_host", "populated_host"])
+@pytest.mark.parametrize("module", INFORMING)
+def test_info_is_ok_four_times(lab: Lab, host: Host, controller: Controller, module: str, populated: bool) -> None:
+    """Info modules change nothing, ever, and make nothing on a host that has nothing."""
+    if populated:
+        backends = [item.args for case in CASES if case.what == "new" for item in case.items if "kind" in item.args]
+        assert outcome(controller.run(Task("storage_backend", {"backends": backends}))) == ["changed"]
+    start, start_served = snapshot.look(host), snapshot.served(lab)
+    for args in INFORMING[module]:
+        steps = [Task(module, args, check=check) for check in (True, False, False, True)]
+        results = controller.run(*steps)
+        assert outcome(results) == ["ok"] * 4
+        found = results[1]
+        assert len(found["backends"]) == (len(backends) if populated else 0)
+        assert all(item["status"] == "ok" for item in found["backends"])
+        assert found["registry"]["exists"] is populated
+    assert snapshot.look(host) == start
+    assert snapshot.served(lab) == start_served
+
+
+def test_purge_removes_what_is_not_listed_and_keeps_files(lab: Lab, host: Host, controller: Controller) -> None:
+    """``purge`` keeps the contract too."""
+    (case,) = [case for case in CASES if (case.what, case.covers.get("kind")) == ("new", "nfs")]
+    keep, drop = (item.args for item in case.items)
+    keep = {**keep, "default": True}
+    assert outcome(controller.run(Task("storage_backend", {"backends": [keep, drop]}))) == ["changed"]
+    data = lab.servers["nas1"]
+    files = snapshot.served(lab)
+    args = {"backends": [keep], "purge": True}
+    steps = [Task("storage_backend", args, check=check) for check in (True, False, False, True)]
+    results = controller.run(*steps)
+    assert outcome(results) == ["changed", "changed", "ok", "ok"]
+    assert results[0]["diff"] == results[1]["diff"] != []
+    now = snapshot.look(host)
+    assert list(now.mounts.values()) == [f"{SERVER}:{keep['export']}"]
+    assert [row["name"] for row in now.rows("backends")] == [keep["name"]]
+    assert set(files) <= set(snapshot.served(lab)), f"files of {data.name} are gone"
