@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One kill after the other, and what must be true after each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.operations import Pair
+from tests.faults.points import Event, hit, points
+from tests.faults.rig import Rig
+from tests.lab.server import NfsServer
+
+State = dict[str, Any]
+
+
+BASES = ("/var/lib/microvm", "/var/lib/microvm/mounts", "/run/microvm")
+"""Directories of the collection as a whole: there or not, that is no state of a resource."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run of ``pair`` (there or back) that is killed at ``event``.
+
+    Then comes the same call again (``retried``), or the opposite one: the user has changed his mind.
+    """
+
+    pair: str
+    forward: bool
+    event: Event
+    retried: bool
+
+    @property
+    def key(self) -> str:
+        """Unique among all points."""
+        way = "there" if self.forward else "back"
+        return f"{self.pair}, {way}: {self.event.key}, then {'again' if self.retried else 'the opposite'}"
+
+
+@dataclass
+class Stage:
+    """A host with an agent and the server it uses, in one of the two states of a pair."""
+
+    rig: Rig
+    nas: NfsServer
+    pair: Pair
+    away: bool = False
+    states: dict[bool, State] = field(default_factory=dict)
+    """By ``away``: what an undisturbed run leaves on host and server."""
+
+    def prepare(self) -> None:
+        """Bring the host from wherever it is to the first state, and learn what both states look like."""
+        self.reset()
+        for forward in (True, False):
+            self.step(forward)
+            self.states[forward] = self.look()
+        self.step(True)
+        self.check("going there a second time", self.states[True])
+        self.step(False)
+        self.check("coming back a second time", self.states[False])
+
+    def reset(self) -> None:
+        """The first state, from nothing; the pair has been there once, as the states that are compared."""
+        self.rig.ask(do="wipe")
+        for export in ("rw", "rw2"):
+            empty(self.nas, export)
+        for module, args in self.pair.given:
+            self.run(module, args)
+        self.away = False
+
+    def blank(self) -> None:
+        """Before going there: an export that nobody has used."""
+        if self.pair.blank and not self.away:
+            empty(self.nas, "rw")
+
+    def run(self, module: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Run a module to its end; AssertionError when it failed."""
+        answer = self.rig.run(module, args, **more)
+        result = answer["result"]
+        assert answer["status"] == 0 and result and not result.get("failed"), (
+            f"{module} {args} failed: {json.dumps(result or answer)[:1500]}"
+        )
+        assert not answer["killed"], f"{module} {args} left processes behind"
+        return answer
+
+    def step(self, forward: bool) -> None:
+        """Go there, or come back, undisturbed."""
+        if forward:
+            self.blank()
+        self.run(*self.pair.call(forward))
+        self.away = forward
+
+    def traced(self, forward: bool) -> list[Event]:
+        """The kill points of going there or coming back."""
+        if self.away == forward:
+            self.step(not forward)
+        self.blank()
+        answer = self.run(*self.pair.call(forward), trace=True)
+        self.away = forward
+        return points(answer["trace"])
+
+    def look(self) -> State:
+        """All there is on host and server."""
+        state = self.rig.snapshot()
+        for path in BASES:
+            state["files"].pop(path, None)
+        state["server"] = {export: listing(self.nas, export) for export in ("rw", "rw2")}
+        return state
+
+    def check(self, when: str, *allowed: State) -> None:
+        """AssertionError with the differences unless the state is one of ``allowed``."""
+        state = self.look()
+        assert state in allowed, f"{when}: {differences(allowed[0], state)}"
+
+    def kill(self, point: Point) -> bool:
+        """Kill at a point and check; False when the run came to its end without reaching it."""
+        if self.away == point.forward:
+            self.step(not point.forward)
+        self.blank()
+        old, new = self.states[self.away], self.states[point.forward]
+        event = point.event
+        module, args = self.pair.call(point.forward)
+        answer = self.rig.run(module, args, kill=[event.role, event.call, event.count])
+        if hit(answer["trace"]) != f"{event.call} {event.where}":
+            self.away = point.forward
+            self.run(module, args)
+            return False
+        assert not answer["killed"], "processes of the killed run go on for ever"
+        between = self.look()
+        assert between["registry"].get("integrity", "ok") == "ok", between["registry"]
+        answered = between["registry"].get("journal") or hot(between)
+        assert answered or like(between, old) or like(between, new), (
+            f"neither old nor new, and nothing in the journal; to old: {differences(old, between)}; "
+            f"to new: {differences(new, between)}"
+        )
+        information = self.run("host_info", {})["result"]
+        assert {row["name"] for row in information["backends"]} in (names(old), names(new)), information["backends"]
+        wanted = point.forward if point.retried else not point.forward
+        self.run(*self.pair.call(wanted))
+        self.away = wanted
+        after = self.look()
+        if leftovers(after) and not wanted:
+            # what a probe left on the server goes with the next use of that export, not with its removal
+            self.run(*self.pair.there)
+            self.check("using the server once more", self.states[True])
+            self.run(*self.pair.back)
+            after = self.look()
+        assert comparable(after) == comparable(self.states[wanted]), (
+            f"after the next run: {differences(self.states[wanted], after)}"
+        )
+        assert self.run(*self.pair.call(wanted))["result"]["changed"] is False, "the run after that changes something"
+        return True
+
+
+def names(state: State) -> set[str]:
+    """The backends of a state."""
+    return {row["name"] for row in state["registry"].get("backends", ())}
+
+
+def hot(state: State) -> bool:
+    """Whether a transaction of the registry was under way."""
+    return "/var/lib/microvm/registry.db-journal" in state["files"]
+
+
+def like(state: State, other: State) -> bool:
+    """Whether the host is in this state; what a killed probe left on the server, the next one removes."""
+    tables = {key: value for key, value in state["registry"].items() if value and key != "integrity"}
+    others = {key: value for key, value in other["registry"].items() if value and key != "integrity"}
+    return state["mounts"] == other["mounts"] and state["files"] == other["files"] and tables == others
+
+
+def comparable(state: State) -> State:
+    """The state without the identity marker: once made, it stays when a backend is removed."""
+    server = {
+        export: [name for name in names if not name.startswith(".microvm")] for export, names in state["server"].items()
+    }
+    return {**state, "server": server}
+
+
+def leftovers(state: State) -> list[str]:
+    """What a probe makes and removes again."""
+    return [
+        name
+        for names in state["server"].values()
+        for name in names
+        if name.startswith((".microvm-probe", ".microvm/.")) or (name == ".microvm" and len(names) == 1)
+    ]
+
+
+def differences(wanted: Any, found: Any, where: str = "") -> list[str]:
+    """Where two states differ, one line each."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        lines = []
+        for key in sorted({*wanted, *found}):
+            lines += differences(wanted.get(key), found.get(key), f"{where}/{key}")
+        return lines
+    return [] if wanted == found else [f"{where}: {wanted!r:.300} became {found!r:.300}"]
+
+
+def listing(nas: NfsServer, export: str) -> dict[str, str]:
+    """Names of all files and directories of an export, hidden ones included."""
+    top = nas.data(export)
+    return {str(path.relative_to(top)): "directory" if path.is_dir() else "file" for path in top.rglob("*")}
+
+
+def empty(nas: NfsServer, export: str) -> None:
+    """Remove everything from an export."""
+    for path in nas.data(export).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

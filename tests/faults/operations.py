@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is killed: pairs of module calls, each of which undoes the other, and what must be there beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Call = tuple[str, dict[str, Any]]
+"""Module and arguments."""
+
+LOCAL: Call = ("storage_backend", {"name": "local", "kind": "local_file"})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``there`` takes the host from the one state to the other, ``back`` returns it; ``given`` are run before.
+
+    ``blank``: the export is emptied before each ``there``, so that the identity marker is made anew.
+    """
+
+    name: str
+    given: tuple[Call, ...]
+    there: Call
+    back: Call
+    blank: bool = False
+
+    def call(self, forward: bool) -> Call:
+        """The call that leads away from the state that the host is in."""
+        return self.there if forward else self.back
+
+
+def pairs(server: str) -> list[Pair]:
+    """All of them, for an NFS server with the exports /export/rw and /export/rw2."""
+    nfs = {"name": "nas", "kind": "nfs", "server": server, "export": "/export/rw"}
+    disk = {"name": "disk", "kind": "local_file", "path": "/var/lib/microvm/disk"}
+    export = {"name": "vms", "server": server, "export": "/export/rw2"}
+    backend = "storage_backend"
+    return [
+        Pair("nfs backend", (LOCAL,), (backend, nfs), (backend, {"name": "nas", "state": "absent"}), blank=True),
+        Pair("local backend", (LOCAL,), (backend, disk), (backend, {"name": "disk", "state": "absent"})),
+        Pair(
+            "edit",
+            (LOCAL, (backend, {**nfs, "options": "timeo=300,retrans=3"})),
+            (backend, {**nfs, "options": "timeo=100,retrans=3"}),
+            (backend, {**nfs, "options": "timeo=300,retrans=3"}),
+        ),
+        Pair(
+            "default",
+            (LOCAL, (backend, nfs)),
+            (backend, {**nfs, "default": True}),
+            (backend, {**LOCAL[1], "default": True}),
+        ),
+        Pair(
+            "mount",
+            (LOCAL,),
+            ("nfs_export_mount", export),
+            ("nfs_export_mount", {**export, "state": "absent"}),
+        ),
+        Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"})),
+    ]

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SIGKILL at every call that changes something: the state is old or new, or the next run sees to it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults.killing import Point, Stage
+from tests.faults.operations import pairs
+from tests.faults.progress import Progress
+from tests.faults.rig import Rig
+from tests.lab import Lab, LabError, NfsServer, counts
+
+UNREACHED = 0.02
+"""The share of points that may turn out unreachable because the run took another course."""
+
+
+@pytest.fixture(scope="session")
+def stages(lab: Lab, rig: Rig) -> dict[str, Stage]:
+    nas = lab.servers["nas1"]
+    assert isinstance(nas, NfsServer)
+    return {pair.name: Stage(rig, nas, pair) for pair in pairs(nas.address)}
+
+
+@pytest.fixture(scope="session")
+def every(stages: dict[str, Stage]) -> list[Point]:
+    """All kill points, found by watching undisturbed runs."""
+    found = []
+    for name, stage in stages.items():
+        stage.prepare()
+        for forward in (True, False):
+            for event in stage.traced(forward):
+                found += [Point(name, forward, event, retried) for retried in (True, False)]
+    assert len({point.key for point in found}) == len(found) > 200
+    return found
+
+
+@pytest.fixture(scope="session")
+def chosen(every: list[Point], request: pytest.FixtureRequest) -> list[Point]:
+    """Those of this run: all, a shard, or a sample in which every operation has its share."""
+    sample = request.config.getoption("--sample")
+    if sample:
+        return random.Random(request.config.getoption("--seed")).sample(every, sample)
+    part, parts = (int(word) for word in request.config.getoption("--shard").split("/"))
+    return every[part - 1 :: parts]
+
+
+def order(points: list[Point]) -> list[Point]:
+    """There and back in turns, so that the host need not be brought back in between."""
+    ways = {way: [point for point in points if point.forward == way] for way in (True, False)}
+    found: list[Point] = []
+    away = False
+    while ways[True] or ways[False]:
+        point = ways[not away].pop() if ways[not away] else ways[away].pop()
+        found.append(point)
+        away = point.forward if point.retried else not point.forward
+    return found
+
+
+def test_every_kill_is_survived(
+    rig: Rig, stages: dict[str, Stage], every: list[Point], chosen: list[Point], request: pytest.FixtureRequest
+) -> None:
+    sampled = bool(request.config.getoption("--sample"))
+    progress = Progress()
+    failures: list[str] = []
+    unreached: list[str] = []
+    for name, stage in stages.items():
+        mine = [point for point in chosen if point.pair == name and (sampled or point.key not in progress.passed)]
+        stage.reset()
+        for point in order(mine):
+            try:
+                if stage.kill(point):
+                    counts.add("kill points")
+                    if not sampled:
+                        progress.add(point.key)
+                else:
+                    unreached.append(point.key)
+            except (AssertionError, LabError) as error:
+                failures.append(f"{point.key}: {error}")
+                print(f"FAILED {failures[-1]}", flush=True)
+                rig.start()
+                stage.reset()
+    if not sampled:
+        table = {name: [point.key for point in every if point.pair == name] for name in stages}
+        progress.write_result(
+            {name: (len(keys), len(progress.passed & set(keys))) for name, keys in table.items()}, len(unreached)
+        )
+    assert not failures, f"{len(failures)} of {len(chosen)} kill points failed:\n" + "\n".join(failures)
+    assert len(unreached) <= max(1, UNREACHED * len(chosen)), "not reached:\n" + "\n".join(unreached)
