@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _status(_: argparse.Namespace) -> None:
+def _status(dummy: argparse.Namespace) -> None:
     for name in Lab.names():
         lab = Lab.load(name)
         print(f"lab {name}: {lab.network.ipv4}, inventory {lab.inventory}")
@@ -110,7 +110,7 @@ def _down(arguments: argparse.Namespace) -> None:
             say(f"there is no lab {name}")
 
 
-def _clean(_: argparse.Namespace) -> None:
+def _clean(dummy: argparse.Namespace) -> None:
     if Lab.names():
         raise LabError(f"labs still use the images: {', '.join(Lab.names())}; first: python3 -m tests.lab down --all")
     images.remove_cache()

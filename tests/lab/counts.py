@@ -30,7 +30,7 @@ def totals() -> dict[str, int]:
     sums: Counter[str] = Counter()
     path = counts_file()
     for line in path.read_text().splitlines() if path.exists() else []:
-        what, _, number = line.partition("\t")
+        what, dummy, number = line.partition("\t")
         sums[what] += int(number)
     return dict(sums)
 

@@ -190,7 +190,7 @@ class Host:
         text = command if isinstance(command, str) else shlex.join(command)
         argv = ["ssh", *self.ssh_options(), f"{user}@{self.address}", "--", text]
         done = subprocess.run(
-            argv, input=stdin or "", capture_output=True, text=True, errors="replace", timeout=timeout
+            argv, input=stdin or "", capture_output=True, text=True, errors="replace", timeout=timeout, check=False
         )
         if check and done.returncode:
             raise LabError(f"{self.name}: {text}: exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
@@ -211,6 +211,7 @@ class Host:
             capture_output=True,
             text=True,
             timeout=timeout,
+            check=False,
         )
         if done.returncode:
             raise LabError(f"{self.name}: copy {' to '.join(ends)}: {done.stderr.strip()}")
@@ -219,7 +220,10 @@ class Host:
         """End the shared ssh connections: those of a dead host would stall the next command."""
         for user in ("root", "admin"):
             subprocess.run(
-                ["ssh", *self.ssh_options(), "-O", "exit", f"{user}@{self.address}"], capture_output=True, timeout=20
+                ["ssh", *self.ssh_options(), "-O", "exit", f"{user}@{self.address}"],
+                capture_output=True,
+                timeout=20,
+                check=False,
             )
 
     def console_tail(self, lines: int = 20) -> str:

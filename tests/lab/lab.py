@@ -137,7 +137,7 @@ class Lab:
         filer = host_recipe("trixie", "filer")
         wanted_hosts += [(f"filer{n}", FIRST_FILER + n - 1, filer) for n in range(1, servers.count("knfsd") + 1)]
         nases = [(f"nas{n}", FIRST_SERVER + n - 1) for n in range(1, servers.count("nfs") + 1)]
-        recipes = [recipe for _, _, recipe in wanted_hosts] + ([nas_recipe()] if nases else [])
+        recipes = [recipe for dummy, dummy2, recipe in wanted_hosts] + ([nas_recipe()] if nases else [])
         with _lock(name):
             fresh = not (RUN / name / "lab.json").exists()
             lab = cls._allocate(name) if fresh else cls.load(name)

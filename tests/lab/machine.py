@@ -42,7 +42,7 @@ def say(text: str) -> None:
 def run(*argv: str, timeout: float = 60, check: bool = True, stdin: str | None = None) -> str:
     """Run a command and return its standard output; LabError with its error text when it fails or takes too long."""
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise LabError(f"{' '.join(argv)}: no end after {timeout:.0f} s") from None
     if check and done.returncode:
@@ -73,7 +73,7 @@ def ensure_machine() -> None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
         for command in (["apt-get", "update", "-qq"], install):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
             if done.returncode:
                 raise LabError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}")
         still = missing_packages()

@@ -20,7 +20,7 @@ class Mirror:
 
 def _output(*argv: str) -> str:
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).stdout
     except FileNotFoundError:
         return ""
 
@@ -52,7 +52,7 @@ def read_mirror() -> Mirror:
     proxies: dict[str, str] = {}
     ca_file = None
     for line in _output("apt-config", "dump").splitlines():
-        key, _, value = line.partition(" ")
+        key, dummy, value = line.partition(" ")
         value = value.strip('";')
         if not value:
             continue

@@ -22,7 +22,7 @@ class Module(AnsibleModule):
     """AnsibleModule that remembers what the user gave, before defaults, and fails with a typed error only."""
 
     def _load_params(self) -> None:
-        super()._load_params()
+        super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
@@ -39,11 +39,11 @@ def run(
     singular: str,
     call: dict[str, t.Any] | None = None,
 ) -> None:
-    """Run a resource module of a ``kind``: ``item`` is the option spec of one item, ``call`` of the options beside the list."""
+    """Run a resource module: ``item`` is the spec of one item's options, ``call`` of those beside the list."""
     spec = dict(item)
     spec[plural] = {"type": "list", "elements": "dict", "options": item}
     spec.update(call or {})
-    module = Module(argument_spec=spec, supports_check_mode=True)
+    module = Module(argument_spec=spec, supports_check_mode=True)  # type: ignore[no-untyped-call]
     try:
         _require_root(module)
         items, fields, given = _items(module, item, plural)
@@ -71,7 +71,7 @@ def run(
 
 def inform(gather: t.Callable[..., dict[str, t.Any]], options: dict[str, t.Any]) -> None:
     """Run an info module: ``gather`` takes the options by name and returns the result."""
-    module = Module(argument_spec=options, supports_check_mode=True)
+    module = Module(argument_spec=options, supports_check_mode=True)  # type: ignore[no-untyped-call]
     try:
         _require_root(module)
         answer = gather(**{key: module.params[key] for key in options})
@@ -104,6 +104,9 @@ def _items(
     names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
     listed = module.params.get(plural)
     if listed is None:
+        if module.params.get("purge"):
+            hint = "name all that shall stay in %s" % plural
+            raise HostError("invalid", "purge is only for a call with %s" % plural, hint, field="purge")
         given = {names.get(key, key): value for key, value in module.given.items()}
         return [{key: module.params[key] for key in item}], [""], [given]
     beside = sorted(set(module.given) - BESIDE_LIST - {plural})

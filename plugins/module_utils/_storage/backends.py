@@ -175,7 +175,7 @@ class Backends:
         is_default = bool(row and row["is_default"])
         if wanted.default is None:
             if is_default or seen.default is not None or self.claimant is not None:
-                return is_default and self.claimant in (None, wanted.name) or is_default
+                return is_default
             return wanted.name == self.first  # a host with backends has a default one: the first
         if not wanted.default and is_default and self.claimant in (None, wanted.name):
             raise HostError(
@@ -189,11 +189,11 @@ class Backends:
         return wanted.default
 
     def _present_nfs(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
-        assert_config = wanted.config or {}
-        read_only = nfs.parsed(assert_config).read_only
+        config = wanted.config or {}
+        read_only = nfs.parsed(config).read_only
         use = mount.Use(
             user="backend:" + wanted.name,
-            asked=assert_config,
+            asked=config,
             mounted=True,
             persistent=wanted.enabled,
             path="",
@@ -204,15 +204,16 @@ class Backends:
             seconds=wanted.timeout,
         )
         if not wanted.enabled:
-            use = dataclasses.replace(use, mounted=False if row is not None else True)
+            use = dataclasses.replace(use, mounted=row is None)
         current = seen.of(use.user)
-        if row is not None and current is not None and nfs.identity(current["asked"]) != nfs.identity(use.asked):
-            if not seen.volumes.get(wanted.name):
-                use = dataclasses.replace(use, marker="any")
+        moves = current is not None and nfs.identity(current["asked"]) != nfs.identity(use.asked)
+        if moves and not seen.volumes.get(wanted.name):
+            use = dataclasses.replace(use, marker="any")
         if row is not None and current is not None:
             _refuse_swapped(row, seen.looks.get(current["path"], {}), current["path"])
         part = mount.present(use, seen)
-        part.before.pop("persistent", None), part.after.pop("persistent", None)
+        part.before.pop("persistent", None)
+        part.after.pop("persistent", None)
         plan = Plan(
             wanted.name,
             part.before,
@@ -238,8 +239,10 @@ class Backends:
             plan.before["directory"], plan.after["directory"] = os.path.isdir(path), True
             _refuse_swapped(row, seen.looks.get(path, {}), path)
         if row is None or not os.path.isdir(path):
+            from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
             marker = row["uuid"] if row is not None and seen.volumes.get(wanted.name) else "any"
-            plan.steps.append(local_file.OpenDirectory(path, mount.missing(path), marker, wanted.timeout))
+            plan.steps.append(steps.OpenDirectory(path, mount.missing(path), marker, wanted.timeout))
         return plan
 
     def _absent(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
@@ -282,14 +285,14 @@ class Backends:
         """See Resource."""
         row = seen.backends.get(wanted.name)
         if row is None:
-            return {"state": wanted.state, "kind": wanted.kind}
+            return {"state": wanted.state, **({"kind": wanted.kind} if wanted.kind else {})}
         return described(row, seen)
 
     def kinds(self) -> Kinds:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
-        return dict(steps.KINDS, OpenDirectory=local_file.OpenDirectory)
+        return steps.KINDS
 
 
 def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:

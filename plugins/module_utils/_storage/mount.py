@@ -237,7 +237,7 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     if part.before:
         part.before["mounted"] = found or "yes"
     part.after["mounted"] = "yes"
-    if not found and not (row["attached"] != use.asked):
+    if not found and row["attached"] == use.asked:
         return
     wanted = nfs.parsed(use.asked)
     if flags_only and stack:

@@ -49,18 +49,16 @@ class NfsMounts:
         """See Resource."""
         state, seconds = item["state"], timeout_of(item, prefix)
         asked = None
-        if state != "absent" or item.get("server") is not None or item.get("export") is not None:
+        by_name = state in ("absent", "unmounted") and item.get("name") is not None
+        if not by_name or item.get("server") is not None or item.get("export") is not None:
             read_only = item["read_only"] if given.get("read_only") is not None else None
             asked = nfs.asked(item, prefix, read_only)
         if item.get("name") is not None:
             name = names.name(item["name"], prefix + "name")
-        elif asked is not None:
-            name = names.slug(nfs.source(asked))
-        else:
-            message = "%sname is required, or server and export" % prefix
-            raise HostError("invalid", message, field=prefix + "name")
         if asked is None:
             return Mount(name, state, seconds, None)
+        if item.get("name") is None:
+            name = names.slug(nfs.source(asked))
         base = names.mount_path(item["mount_base"], prefix + "mount_base")
         path = names.mount_path(item["path"], prefix + "path") if item.get("path") is not None else ""
         use = mount.Use(
@@ -120,10 +118,8 @@ class NfsMounts:
                 locks=locks_of(part, None),
                 seconds=wanted.timeout,
             )
-        if wanted.use is None:
-            raise HostError("invalid", "server and export are required", field="server")
-        use = wanted.use
         row = seen.of(user)
+        use = wanted.use or _registered(user, row, seen, wanted)
         shared = seen.by_identity(nfs.identity(use.asked))
         if not use.path and row is None and shared is None:
             use = dataclasses.replace(use, path=mount.default_path(use.base, use.asked))
@@ -159,6 +155,16 @@ class NfsMounts:
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
         return steps.KINDS
+
+
+def _registered(user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wanted: Mount) -> mount.Use:
+    """What a mount that is called by its name alone has been asked for."""
+    if row is None:
+        text = "no mount %s is registered on this host" % wanted.name
+        raise HostError("not_found", text, "give server and export too", field="name")
+    persistent = bool(seen.users[user]["persistent"])
+    live = LIVE.get(wanted.state)
+    return mount.Use(user, row["asked"], live, persistent, "", mount.BASE, "", "none", "", wanted.timeout)
 
 
 def described(asked: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps that mounts are made of. Private to microvm.host."""
+"""The steps that mounts and directories of backends are made of. Private to microvm.host."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import errno
 import functools
 import glob
 import os
+import shutil
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
@@ -18,6 +19,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe
 
 UNDO_SECONDS = 15.0
+DIRECTORY_MODE = 0o750
+"""Of a directory made for volumes: they are for root and the machines' group."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +123,8 @@ class DetachMount(Step):
 
 def _detach_all(path: str, depth: int) -> Known:
     """Unmount ``depth`` mounts on ``path``; answers nothing. Raises ``in_use`` naming who holds it."""
-    for dummy in range(depth):
+    while depth:
+        depth -= 1
         try:
             mounts.detach(path)
         except mounts.KernelRefused as refused:
@@ -212,6 +216,40 @@ class RemoveUnit(Step):
         _write_unit(self.path, self.previous, self.nonce)
 
 
+@dataclasses.dataclass(frozen=True)
+class OpenDirectory(Step):
+    """Make the directory when it is missing, try it, and give it the marker that identifies it."""
+
+    path: str
+    makes: list[str]
+    marker: str
+    seconds: float
+
+    def describe(self) -> str:
+        return "%s %s" % ("make" if self.makes else "try", self.path)
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._open(), self.seconds, "trying %s" % self.path)
+
+    def _open(self) -> Known:
+        files.make_directories(self.path, DIRECTORY_MODE)
+        try:
+            root = os.open(self.path, probe.DIRECTORY | os.O_NOFOLLOW)
+        except OSError as error:
+            raise files.from_os(error, "opening %s" % self.path).in_field("path") from None
+        known = probe.examine(root, "write", self.path)
+        known.update(probe.identify(root, self.marker, True, self.path), path=self.path)
+        return known
+
+    def undo(self, known: Known) -> None:
+        """Only what this step made goes, and only when nothing but the marker is in it."""
+        ours = self.path in self.makes and os.path.isdir(self.path)
+        if ours and set(os.listdir(self.path)) <= {probe.FOLDER}:
+            shutil.rmtree(self.path)
+        for folder in reversed(self.makes):
+            files.remove_empty(folder)
+
+
 def unit_file(path: str) -> str:
     """Where the unit of a mount point is."""
     return os.path.join(systemd.DIRECTORY, systemd.unit_of_path(path))
@@ -254,5 +292,6 @@ def _remove_unit(path: str) -> None:
 
 
 KINDS: dict[str, type[Step]] = {
-    kind.__name__: kind for kind in (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, Record, ReloadUnits)
+    kind.__name__: kind
+    for kind in (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)
 }

@@ -161,7 +161,7 @@ def listener(address: str = "127.0.0.1", port: int = 0, full: bool = False) -> I
         server.listen(0 if full else 8)
         port = server.getsockname()[1]
         if full:
-            for _ in range(4):
+            for dummy in range(4):
                 client = stack.enter_context(socket.socket())
                 client.setblocking(False)
                 client.connect_ex((address, port))
