@@ -3,7 +3,8 @@
 """Mounts that never answer: FUSE file systems whose requests nobody reads. They look like a dead hard NFS mount.
 
 Run as root on a host: `python3 hungfs.py start COUNT [DIRECTORY]` mounts DIRECTORY/0, DIRECTORY/1, ...
-(default /mnt/hung) with source nas:/dead/N and type fuse.nfs4 and stays in the background; `hungfs.py stop [DIRECTORY]` ends it. Callers hang in
+(default /mnt/hung) with source nas:/dead/N and type fuse.nfs4 and stays in the background;
+`hungfs.py stop [DIRECTORY]` ends it. Callers hang in
 `fuse_get_req` until SIGKILL, as on a dead hard NFS mount. Standard library only; Python 3.9 and later.
 """
 

@@ -59,6 +59,8 @@ def run(
         )
     except HostError as error:
         _fail(module, error, plural)
+    except Exception as error:
+        _fail(module, _unforeseen(error), plural)
     for text in outcome.warnings:
         module.warn(text)
     answer = result.of_call(outcome, plural, None if module.params.get(plural) is not None else singular)
@@ -77,6 +79,8 @@ def inform(gather: t.Callable[..., dict[str, t.Any]], options: dict[str, t.Any])
         answer = gather(**{key: module.params[key] for key in options})
     except HostError as error:
         _fail(module, error, "")
+    except Exception as error:
+        _fail(module, _unforeseen(error), "")
     for text in answer.pop("warnings", ()):
         module.warn(text)
     module.exit_json(changed=False, **answer)
@@ -131,6 +135,15 @@ def _items(
         prefixes.append("%s[%d]." % (plural, index))
         raw.append(asked)
     return items, prefixes, raw
+
+
+def _unforeseen(error: Exception) -> HostError:
+    """The module's edge: what nobody foresaw is a typed failure too, with where it came from."""
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = "%s: %s (%s line %s)" % (type(error).__name__, error, os.path.basename(last.filename), last.lineno)
+    return HostError("internal", text, "please report this")
 
 
 def _fail(module: Module, error: HostError, plural: str) -> t.NoReturn:

@@ -15,6 +15,7 @@ import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
@@ -80,6 +81,10 @@ def settle(resource: str, name: str, kinds: Kinds) -> list[str]:
     for row in left_open():
         if (row["resource"], row["name"]) != (resource, name):
             continue
+        unknown = sorted({kind for kind, dummy in row["steps"]} - set(kinds))
+        if unknown:
+            text = "process %d left steps this collection does not know: %s" % (row["pid"], ", ".join(unknown))
+            raise HostError("unsupported", text, "use the newer microvm.host that began them")
         steps = [kinds[kind](**fields) for kind, fields in row["steps"]]
         if row["committed"]:
             finish(row["id"], steps, row["known"])

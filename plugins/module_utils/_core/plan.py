@@ -14,7 +14,7 @@ import sqlite3
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, locks, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, locks, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 Known = dict[str, t.Any]
@@ -127,6 +127,9 @@ class Job:
             journal.commit(self.intent, self.plan.commit, self.known)
         except HostError as error:
             self.error = error
+            self._roll_back()
+        except OSError as error:
+            self.error = files.from_os(error, self.plan.name)
             self._roll_back()
 
     def _learn(self, answer: Known | None) -> None:

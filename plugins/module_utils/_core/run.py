@@ -147,6 +147,8 @@ def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcom
             if difference:
                 header = "%s %s" % (resource.name, item.name)
                 outcome.diff.append(dict(difference, before_header=header, after_header=header))
+        if item.error is None and answer.get("status") in ("unreachable", "stale"):
+            outcome.warnings.append("%s: mounted, but %s" % (item.name, answer["status"]))
         if item.error is not None:
             answer["error"] = dict(item.error.as_dict(item.name), message=item.error.message)
             outcome.errors.append((item.name, item.error))
