@@ -15,7 +15,9 @@ def main(names: list[str]) -> None:
     """Run ``molecule test`` for ``names``, or for all scenarios at once."""
     mirror()
     which = [option for name in names for option in ("--scenario-name", name)] or ["--all"]
-    rc = subprocess.call(["molecule", "test", *which], cwd=MIRROR / "extensions", env=environment())
+    for arguments in (["destroy"], ["test", *which]):  # what an interrupted run has left would be taken for fresh hosts
+        command = ["molecule", "--base-config", "molecule/config.yml", *arguments]
+        rc = subprocess.call(command, cwd=MIRROR / "extensions", env=environment())
     if rc:
         sys.exit(f"molecule: failed with exit code {rc}")
     scenarios = names or sorted(
