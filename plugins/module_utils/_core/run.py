@@ -52,6 +52,13 @@ def converge(
     for item in items:
         _plan(resource, item, seen)
     open_intents = {row["name"]: row for row in journal.left_open() if row["resource"] == resource.name}
+    if not check:
+        in_the_way = [item for item in items if item.error is not None and item.name in open_intents]
+        if in_the_way:
+            settled = _settle(resource, in_the_way)
+            seen = resource.observe(wanted)
+            for item in settled:
+                _plan(resource, item, seen)
     todo = [
         item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
     ]
@@ -75,7 +82,21 @@ def _refuse_duplicates(wanted: t.Sequence[t.Any], prefixes: t.Sequence[str]) -> 
         names[each.name] = prefix
 
 
+def _settle(resource: Resource, items: t.Sequence[Item]) -> list[Item]:
+    """What a killed run left may itself be why an item can't be planned: undo or finish it first. Those it did."""
+    settled = []
+    for item in items:
+        try:
+            with locked(["%s/%s" % (resource.name, item.name)], item.wanted.timeout):
+                item.settled = journal.settle(resource.name, item.name, resource.kinds())
+            settled.append(item)
+        except HostError as error:
+            item.error = error
+    return settled
+
+
 def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
+    item.error = None
     try:
         item.plan = resource.plan(item.wanted, seen)
     except HostError as error:
@@ -112,7 +133,7 @@ def _apply(resource: Resource, items: t.Sequence[Item]) -> None:
             names = ("%s/%s" % (resource.name, item.name), *(item.plan.locks if item.plan else ()))
             try:
                 held.enter_context(locked(names, item.wanted.timeout))
-                item.settled = journal.settle(resource.name, item.name, resource.kinds())
+                item.settled += journal.settle(resource.name, item.name, resource.kinds())
                 ready.append(item)
             except HostError as error:
                 item.error = error

@@ -93,8 +93,7 @@ def explained(error: OSError, what: str) -> HostError:
 
 def _write(root: int) -> dict[str, t.Any]:
     """Write, fsync, read back, lock, clone, unlink. The names are this host's: a killed probe is swept by the next."""
-    first = ".microvm-probe-%s" % host_mark()
-    second = first + ".clone"
+    first, second = _probe_files()
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         one = os.open(first, flags, 0o600, dir_fd=root)
@@ -115,6 +114,28 @@ def _write(root: int) -> dict[str, t.Any]:
         for name in (first, second):
             _unlink(name, root)
     return {"locks": locks, "fast_clone": clone}
+
+
+def _probe_files() -> tuple[str, str]:
+    first = ".microvm-probe-%s" % host_mark()
+    return first, first + ".clone"
+
+
+def _temporary_marker() -> str:
+    return ".%s.%s" % (MARKER, host_mark())
+
+
+def sweep(path: str) -> None:
+    """Remove what a killed probe of this host left in a directory. Raises HostError."""
+    try:
+        root = os.open(path, DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for name in (*_probe_files(), os.path.join(FOLDER, _temporary_marker())):
+                _unlink(name, root)
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise explained(error, path) from None
 
 
 def _locks(descriptor: int) -> bool:
@@ -175,7 +196,7 @@ def make_marker(root: int, what: str) -> str:
         with contextlib.suppress(FileExistsError):
             os.mkdir(FOLDER, 0o755, dir_fd=root)
         folder = os.open(FOLDER, DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-        temporary = ".%s.%s" % (MARKER, host_mark())
+        temporary = _temporary_marker()
         try:
             if read_marker(root, what) is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -243,11 +243,16 @@ class OpenDirectory(Step):
 
     def undo(self, known: Known) -> None:
         """Only what this step made goes, and only when nothing but the marker is in it."""
-        ours = self.path in self.makes and os.path.isdir(self.path)
-        if ours and set(os.listdir(self.path)) <= {probe.FOLDER}:
-            shutil.rmtree(self.path)
+        deadline.call(self._close, UNDO_SECONDS, "leaving %s" % self.path)
+
+    def _close(self) -> bool:
+        if os.path.isdir(self.path):
+            probe.sweep(self.path)
+            if self.path in self.makes and set(os.listdir(self.path)) <= {probe.FOLDER}:
+                shutil.rmtree(self.path)
         for folder in reversed(self.makes):
             files.remove_empty(folder)
+        return True
 
 
 def unit_file(path: str) -> str:
