@@ -43,10 +43,8 @@ def nas(lab: Lab) -> NfsServer:
 
 
 @pytest.fixture
-def bare(lab: Lab) -> Iterator[None]:
-    """The host as the collection has never seen it, before and after the test."""
-    snapshot.reset(lab)
-    yield
+def bare(lab: Lab) -> None:
+    """The host as if the collection had never been there."""
     snapshot.reset(lab)
 
 

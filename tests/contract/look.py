@@ -27,7 +27,7 @@ def mounts() -> dict[str, str]:
     found = {}
     with open("/proc/self/mountinfo") as file:
         for line in file:
-            fields, _, rest = line.partition(" - ")
+            fields, dummy, rest = line.partition(" - ")
             fstype, source = rest.split()[:2]
             if fstype in ("nfs", "nfs4"):
                 found[fields.split()[4]] = source

@@ -59,7 +59,7 @@ def read(name: str) -> Spec:
     resource, asked = run.call_args.args[0], run.call_args.kwargs
     item, plural = asked["item"], asked["plural"]
     call = {**item, plural: {"type": "list", "elements": "dict", "options": item}, **(asked.get("call") or {})}
-    return Spec(name, item, call, plural, asked["singular"], resource, module.EXAMPLES)
+    return Spec(name, item, call, plural, asked["singular"], resource(), module.EXAMPLES)
 
 
 def read_all() -> list[Spec]:

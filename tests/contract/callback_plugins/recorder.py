@@ -27,18 +27,18 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "recorder"
     CALLBACK_NEEDS_ENABLED = True
 
-    def _record(self, result: Any) -> None:
+    def _record(self, result: Any, failed: bool) -> None:
         with open(os.environ["MICROVM_RESULTS"], "a", encoding="utf-8") as file:
-            file.write(json.dumps(result.result, default=str) + "\n")
+            file.write(json.dumps({**result.result, "failed": failed}, default=str) + "\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task that succeeded."""
-        self._record(result)
+        self._record(result, False)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """A task that failed."""
-        self._record(result)
+        self._record(result, True)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """A host that did not answer; no module ran."""
-        self._record(result)
+        self._record(result, True)

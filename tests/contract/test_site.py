@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shipped example of a site, run as the README says: vault, sudo, check, run, run; and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract import snapshot
+from tests.contract.controller import Controller
+from tests.gates.paths import MIRROR
+from tests.lab import Host, counts
+
+SITE = MIRROR / "examples" / "site"
+HOST = "hv3.example.com"
+STORAGE: dict[str, Any] = {
+    "storage_shared": [{"name": "nfs-prod", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}],
+    "storage_nfs_mounts": [
+        {"name": "images", "server": "nas1", "export": "/export/ro", "read_only": True, "path": "/srv/images"}
+    ],
+}
+"""What the lab has in place of the example's exports."""
+
+RECAP = re.compile(r"^\S+ +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=(\d+) ", re.MULTILINE)
+
+
+class Site:
+    """A copy of the example with an encrypted vault, whose last host is the lab's."""
+
+    def __init__(self, controller: Controller, directory: Path) -> None:
+        self.directory = shutil.copytree(SITE, directory / "site")
+        self.controller = controller
+        self.password = directory / "password"
+        self.password.write_text("example\n")
+        hosts = json.loads(controller.inventory.read_text())["all"]["children"]["microvm_hosts"]["hosts"]
+        self.connection = {**hosts["hv1"], "ansible_user": "admin"}
+        self.run("ansible-vault", "encrypt", "inventory/group_vars/microvm_hosts/vault.yml")
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One of Ansible's programs in the site's directory, by the site's own ansible.cfg."""
+        env = {key: value for key, value in self.controller.environment().items() if key != "ANSIBLE_INVENTORY"}
+        return subprocess.run(
+            [program, "--vault-password-file", str(self.password), *arguments],
+            cwd=self.directory,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def play(self, playbook: str, *arguments: str, **variables: Any) -> tuple[int, int, str]:
+        """Tasks that changed something, tasks that failed, and what was printed."""
+        given = json.dumps({**self.connection, **STORAGE, **variables})
+        done = self.run("ansible-playbook", playbook, "--limit", HOST, "-e", given, *arguments)
+        recap = RECAP.search(done.stdout)
+        assert recap is not None, done.stdout + done.stderr
+        return int(recap[1]), int(recap[2]), done.stdout
+
+
+@pytest.fixture
+def site(controller: Controller, tmp_path: Path) -> Site:
+    """The example, ready to run on a bare host."""
+    return Site(controller, tmp_path)
+
+
+def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> None:
+    changed, failed, said = site.play("site.yml", "--check", "--diff")
+    assert (changed, failed) == (2, 0), said
+    assert snapshot.look(host).tables is None
+
+    changed, failed, said = site.play("site.yml")
+    assert (changed, failed) == (2, 0), said
+    mounts = snapshot.look(host).mounts
+    assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
+    counts.add("real mounts", len(mounts))
+    for name in ("nfs-prod", "scratch", "local"):
+        assert re.search(rf"{HOST} +{name} +\w+ +ok ", said), said
+
+    for arguments in ([], ["--check", "--diff"]):
+        changed, failed, said = site.play("site.yml", *arguments)
+        assert (changed, failed) == (0, 0), said
+
+    data = f"{next(path for path, source in mounts.items() if source == 'nas1:/export/rw')}/kept.raw"
+    host.ssh(f"touch {data} /srv/scratch/kept.raw")
+    changed, failed, said = site.play("microvm.host.remove")
+    assert failed == 0 and changed > 0, said
+    bare = snapshot.look(host)
+    assert (bare.mounts, bare.units, bare.tables) == ({}, [], None)
+    host.ssh("test -e /srv/scratch/kept.raw && rm -r /srv/scratch")
+    changed, failed, said = site.play("microvm.host.remove")
+    assert (changed, failed) == (0, 0), said
+
+
+def test_a_failed_backend_stops_neither_the_others_nor_the_mounts(site: Site, host: Host) -> None:
+    broken = {"name": "typo", "kind": "nfs", "server": "nas1", "export": "/export/none"}
+    changed, failed, said = site.play("site.yml", storage_shared=[broken, *STORAGE["storage_shared"]])
+    assert failed == 1, said
+    assert "1 of 4 backends failed: typo (not_found)" in said
+    assert sorted(snapshot.look(host).mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
+    host.ssh("rm -r /srv/scratch")

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hostile value goes into which option of which module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.contract.specs import Spec, read_all
+from tests.input import corpus
+
+MOUNT = {"name": "input", "server": "nas1", "export": "/export/rw"}
+BASES: dict[tuple[str, str], dict[str, Any]] = {
+    ("nfs_export_mount", ""): MOUNT,
+    ("storage_backend", "nfs"): {"kind": "nfs", **MOUNT},
+    ("storage_backend", "local_file"): {"kind": "local_file", "name": "input", "path": "/var/lib/microvm/input"},
+    ("host_info", ""): {},
+}
+"""Arguments that are fine, by module and kind: one option at a time is then made hostile."""
+
+ONLY_LOCAL = ("path",)
+"""Options of storage_backend that are for local_file; the others go to an nfs backend."""
+
+BY_NAME = {
+    "name": corpus.NAMES,
+    "server": corpus.SERVERS,
+    "export": [value for value in corpus.PATHS if value not in ("//", "///")],
+    "path": corpus.PATHS + corpus.SYSTEM,
+    "mount_base": corpus.PATHS + corpus.SYSTEM,
+    "options": corpus.OPTIONS,
+    "timeout": corpus.SECONDS,
+}
+BY_TYPE = {"bool": corpus.BOOLEANS, "int": corpus.SECONDS}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call. ``field`` is the option that holds ``value`` and that the error must name."""
+
+    module: str
+    args: dict[str, Any]
+    field: str
+    value: Any
+
+    @property
+    def where(self) -> str:
+        """What kind of call it is, for a message."""
+        return "" if self.field in self.args else " (in a list)"
+
+
+def values(name: str, option: dict[str, Any]) -> list[Any]:
+    """The hostile values for one option; none at all is an error."""
+    found = corpus.CHOICES if option.get("choices") else BY_NAME.get(name) or BY_TYPE.get(option["type"])
+    if not found:
+        raise LookupError(f"no hostile values for option {name}: {option}")
+    return found
+
+
+def cases() -> Iterator[Case]:
+    """Every value in every option, alone and in the second item of a list."""
+    for spec in read_all():
+        for name, option in spec.item.items():
+            for value in values(name, option):
+                yield from _placed(spec, name, value)
+        for name in sorted(set(spec.call) - set(spec.item) - {spec.plural}):
+            for value in values(name, spec.call[name]):
+                yield Case(spec.name, {spec.plural: [], name: value}, name, value)
+        if spec.plural:
+            for value in corpus.STRUCTURES:
+                yield Case(spec.name, {spec.plural: value}, spec.plural, value)
+            yield Case(spec.name, {spec.plural: [], "nosuch": 1}, "nosuch", 1)
+            yield Case(spec.name, {spec.plural: [], "name": "x"}, "name", "x")
+
+
+def _placed(spec: Spec, name: str, value: Any) -> Iterator[Case]:
+    kind = "" if "kind" not in spec.item else "local_file" if name in ONLY_LOCAL else "nfs"
+    base = BASES[spec.name, kind]
+    yield Case(spec.name, {**base, name: value}, name, value)
+    if spec.plural:
+        other = {"path": "/var/lib/microvm/first"} if name in ONLY_LOCAL and kind else {"export": "/export/rw2"}
+        first = {**base, "name": "first", **other}
+        yield Case(spec.name, {spec.plural: [first, {**base, name: value}]}, name, value)

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hostile values for every option. None of them can be meant, so each call must be refused as invalid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NUL, BELL, ESCAPE, RTL, ZERO_WIDTH, HALF = "\x00", "\x07", "\x1b[2J", "\u202e", "\u200b", "\ud800"
+
+NAMES: list[Any] = [
+    *("", " ", "  ", ".", "..", "...", "/", "//", "-", "--", "_", "-rf", "--help", "-o ro", ".hidden", "a."),
+    *("a-", "_a", "../x", "a/../b", "../../etc/passwd", "a/b", "/abs", "a\\b", "C:\\x", "a b", " a", "a "),
+    *("a\tb", "a\nb", "\na", "a\r", f"a{NUL}b", NUL, f"a{BELL}", f"{ESCAPE}a", f"a{RTL}b", f"a{ZERO_WIDTH}b"),
+    *(f"a{HALF}", "ä", "名前", "а", "Ａ", "é", "🐙", "A", "aB", "a..b", "a" * 64, "a" * 300, "a" * 70000, "a;id"),
+    *("$(id)", "`id`", "a|b", "a&b", "a>b", "a*", "a?", "a'b", 'a"b', "a%s", "%n", "%(x)s", "${HOME}", "~root"),
+    *("a,b", "a=b", "a:b", "a@b", "a#b", "a+b", "a!", "[a]", "{a}", "<a>", "a'; DROP TABLE backends; --"),
+    *('" OR 1=1 --', [], ["a", "b"], {}, {"a": 1}, [None], -1),
+]
+
+SERVERS: list[Any] = [
+    *("", " ", ".", "..", "-", "-h", "--help", "-o", "/", "//", "nas/", "nas/export", "/nas", "nas:"),
+    *("nas:2049", ":2049", "nas:/export", "nas ", " nas", "na s", "nas\n", "\nnas", "nas\tx", "nas\r\n"),
+    *(f"nas{NUL}", f"{NUL}", f"na{BELL}s", f"{ESCAPE}nas", f"{RTL}nas", f"nas{ZERO_WIDTH}", f"nas{HALF}"),
+    *("näs", "сервер", "例え", "🐙", "ｎａｓ", "nas。local", "-nas", "nas-", "nas..local", ".nas", "nas.-x"),
+    *("nas.local..", "a" * 64, "a" * 254, ("a" * 63 + ".") * 4 + "a", "x" * 70000, "10.0.0", "10.1", "1", "0"),
+    *("0x7f.1", "0x7f000001", "2130706433", "017700000001", "10.0.0.256", "10.0.0.1.1", "010.0.0.1"),
+    *("10.0.0.1/24", "10.0.0.1:2049", "10.0.0.1,10.0.0.2", "10.0.0.1 10.0.0.2", "0.0.0.0", "255.255.255.255"),
+    *("224.0.0.1", "::", "[::]", "ff02::1", "[ff02::1]", "::1::", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9"),
+    *("12345::1", "fe80::1", "[fe80::1]", "fe80::1%", "fe80::1%../x", "fe80::1%a/b", "fe80::1%" + "x" * 16),
+    *("2001:db8::1%eth0", "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]:2049", "[2001:db8::1]/x"),
+    *("[[2001:db8::1]]", "[nas]", "[10.0.0.1]", "[]", "::ffff:0.0.0.0", "::g", "2001:db8::/32"),
+    *("nas,addr=10.0.0.9", "nas,vers=3", "nas;id", "$(id)", "`id`", "nas|id", "nas&", "nas>x", "nas'", 'nas"'),
+    *("user@nas", "nas#x", "nas?x", "nas%20x", "%n%s", "nfs://nas/x", "\\\\nas\\share", "*", "n*s", []),
+    *(["a", "b"], {}, {"a": 1}, [None], -1, 1.5),
+]
+
+PATHS: list[Any] = [
+    *("", " ", ".", "..", "x", "x/y", "./x", "../x", "-", "-rf", "--help", "//", "///", "/..", "/.", "/../etc"),
+    *("/srv/../etc", "/srv/./x", "/srv//x", "/srv/..", "/srv/x/..", "/srv/x/../../etc/cron.d", " /srv/x"),
+    *("/srv/x ", "/srv/x\n", "/srv/\nx", "\n/srv/x", "/srv/x\t", "/srv/x\r", f"/srv/{NUL}", f"/srv/x{NUL}/y"),
+    *(f"/srv/{BELL}", f"/srv/{ESCAPE}", f"/srv/{RTL}txt", f"/srv/{ZERO_WIDTH}", f"/srv/{HALF}", "/srv/\\040"),
+    *("/srv/a\\b", "\\srv", "C:\\srv", "file:///srv", "nas:/export", "/" + "a" * 256, "/a" * 2500),
+    *("/" + "ä" * 200, "/" + "a" * 70000, [], ["/a", "/b"], {}, {"a": 1}, [None], 5, -1),
+]
+
+SYSTEM: list[Any] = [
+    *("/", "/etc", "/etc/systemd/system", "/usr", "/usr/bin", "/bin", "/sbin", "/lib", "/lib64", "/boot"),
+    *("/dev", "/dev/shm", "/proc", "/proc/self", "/proc/1/root", "/sys", "/sys/fs", "/run", "/run/systemd"),
+    *("/root", "/root/.ssh", "/var", "/var/lib", "/var/log", "/var/run/x", "/var/lock", "/tmp", "/var/tmp"),
+    *("/etc/", "/etc/cron.d", "~/x", "$HOME/x", "${HOME}/.ssh"),
+]
+"""Directories of the system itself; nothing may be mounted there."""
+
+OPTIONS: list[Any] = [
+    *("-o ro", "--help", "rw,ro", "hard,soft", "soft,hard", "suid,nosuid", "dev,nodev", "exec,noexec"),
+    *("noatime,atime", "nosuchoption", "nosuchoption=1", "nfs", "=", "=x", "ro=1", "hard=1", "timeo", "timeo="),
+    *("timeo=x", "timeo=-1", "timeo=0", "timeo=1e3", "timeo=0x10", "timeo=010", "timeo=99999999999999999999"),
+    *("timeo=100,timeo=200", "retrans=x", "retrans=-1", "nconnect=0", "nconnect=17", "nconnect=x"),
+    *("nconnect=1 6", "rsize=1", "rsize=-1", "wsize=99999999999", "port=0", "port=65536", "port=-1", "port=x"),
+    *("port=2049x", "proto=udp", "proto=", "proto=tcp7", "udp", "sec=", "sec=root", "sec=sys:sys", "sec=../x"),
+    *("vers=3", "vers=4.2", "nfsvers=3", "minorversion=1", "v3", "v4.2", "addr=10.0.0.9"),
+    *("addr=10.0.0.1,addr=10.0.0.2", "mountaddr=10.0.0.9", "mounthost=x", "clientaddr=10.0.0.9", "source=x:/y"),
+    *("noauto", "x-systemd.automount", "x-systemd.idle-timeout=1", "x-systemd.device-timeout=1"),
+    *("x-systemd.nosuch=1", "x-systemd.after=../x", "x-systemd.after=", "x-systemd.after=a b.service"),
+    *("x-systemd.after=a.service\nExecStart=/bin/sh", "x-systemd.requires-mounts-for=x"),
+    *("x-systemd.requires-mounts-for=/srv/../etc", "x-systemd.mount-timeout=x", "x-systemd.mount-timeout=0"),
+    *("x-systemd.mount-timeout=1,x-systemd.mount-timeout=2", "x-systemd.wants=%n"),
+    *("x-systemd.before=-x.service", "remount", "bind", "rbind", "move", "loop", "user", "users", "owner"),
+    *("group", "sloppy", "ro\nExecStart=/bin/sh", "ro\n", "\nro", "ro\r", "ro\trw", "ro rw", f"ro{NUL}"),
+    *(f"{NUL}", f"r{BELL}o", f"{ESCAPE}ro", f"{RTL}ro", f"ro{ZERO_WIDTH}", f"ro{HALF}", "rö", "ｒｏ", "🐙"),
+    *("ro;id", "$(id)", "`id`", "ro|id", "ro%n", "%s=%s", "context=a b", 'context="x,y"', "fsc=../x"),
+    *("context=../x", "context=\n", "comment=a b", "comment=x\ny", "x-foo=a b", "x-foo=..", "local_lock=x"),
+    *("lookupcache=x", "noac,actimeo=3", "actimeo=3,acregmin=1", "acregmin=9,acregmax=1", "lock,nolock"),
+    *("acl,noacl", "write=x", "RO", "Hard", "ro..", "../../etc/passwd", "a" * 300, "timeo=" + "9" * 300),
+    *("ro," * 2000 + "x", "context=" + "a" * 256, "x-foo=" + "a" * 70000, [["ro"]], [{}], {}, {"ro": True}, 1),
+    *(-1, 1.5, True, False, [1], [None], ["ro", "rw"], ["ro\n"], ["ro,rw"], ["vers=3"], [NUL]),
+]
+
+CHOICES: list[Any] = [
+    *("", " ", "nosuch", "MOUNTED", "Present", "present ", " present", "present\n", f"present{NUL}", "présent"),
+    *(f"{RTL}present", "../present", "-present", "present,absent", "present;id", "4.3", "5", "-1", "x" * 70000),
+    *([], {}, ["present", "absent"], 7, 1.5),
+]
+
+BOOLEANS: list[Any] = [
+    *("", " ", "maybe", "2", "-1", "tru", "ja", "да", "true\n", f"true{NUL}", f"{RTL}true", "true false"),
+    *("x" * 70000, 2, -1, 1.5, [], [True], {}, {"a": True}, "None", "~", "[]", "$(true)", "../true"),
+]
+
+SECONDS: list[Any] = [
+    *("", " ", "x", "1.5", "1e3", "0x10", "1 2", "15s", "-", "--15", "15\n\n1", f"15{NUL}", f"{RTL}15", "∞"),
+    *("NaN", "inf", 0, -1, 3601, 2**31, 2**63, 10**30, 1.5, [], [15], {}, {"a": 15}, "x" * 70000, "0", "-1"),
+    *("99999", "$(id)", "../1"),
+]
+
+STRUCTURES: list[Any] = [
+    *("x", "a=b", "a,b", f"{NUL}", 5, -1, 1.5, True, ["x"], [5], [None], [[]], [[{}]], [True], {"name": {}}),
+    *([{"nosuch": 1}], [{"../x": 1}], [{f"na{NUL}me": 1}], [{"": 1}], [{"name": "a"}, None]),
+    *([{"name": "a"}, {"name": "a"}], "x" * 70000),
+]
+"""In place of a list of items."""
