@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs modules on a lab host and kills them where it is told; one JSON request and one JSON answer per line.
@@ -8,7 +7,7 @@ to the very process that is to die: the module (`main`), its n-th forked child (
 starts (`program N`). Counts of calls then begin at that moment. Standard library only.
 
 Requests: {"do": "run", "module", "args", "trace": bool, "kill": null or [role, call, k]}, {"do": "snapshot"},
-{"do": "wipe"}.
+{"do": "wipe"}, {"do": "remove", "path"}.
 """
 
 from __future__ import annotations
@@ -272,6 +271,7 @@ def main() -> None:
         "run": run,
         "snapshot": lambda request: snapshot(),
         "wipe": lambda request: wipe(),
+        "remove": lambda request: shutil.rmtree(request["path"], ignore_errors=True) or {},
     }
     for line in sys.stdin:
         request = json.loads(line)

@@ -17,14 +17,15 @@ LOCAL: Call = ("storage_backend", {"name": "local", "kind": "local_file"})
 class Pair:
     """``there`` takes the host from the one state to the other, ``back`` returns it; ``given`` are run before.
 
-    ``blank``: the export is emptied before each ``there``, so that the identity marker is made anew.
+    ``blank`` is the export or directory (a path) that is emptied before each ``there``, so that the identity marker
+    is made anew.
     """
 
     name: str
     given: tuple[Call, ...]
     there: Call
     back: Call
-    blank: bool = False
+    blank: str = ""
 
     def call(self, forward: bool) -> Call:
         """The call that leads away from the state that the host is in."""
@@ -38,8 +39,14 @@ def pairs(server: str) -> list[Pair]:
     export = {"name": "vms", "server": server, "export": "/export/rw2"}
     backend = "storage_backend"
     return [
-        Pair("nfs backend", (LOCAL,), (backend, nfs), (backend, {"name": "nas", "state": "absent"}), blank=True),
-        Pair("local backend", (LOCAL,), (backend, disk), (backend, {"name": "disk", "state": "absent"})),
+        Pair("nfs backend", (LOCAL,), (backend, nfs), (backend, {"name": "nas", "state": "absent"}), blank="rw"),
+        Pair(
+            "local backend",
+            (LOCAL,),
+            (backend, disk),
+            (backend, {"name": "disk", "state": "absent"}),
+            blank=disk["path"],
+        ),
         Pair(
             "edit",
             (LOCAL, (backend, {**nfs, "options": "timeo=300,retrans=3"})),
@@ -58,5 +65,5 @@ def pairs(server: str) -> list[Pair]:
             ("nfs_export_mount", export),
             ("nfs_export_mount", {**export, "state": "absent"}),
         ),
-        Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"})),
+        Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank="/var/lib/microvm/volumes"),
     ]
