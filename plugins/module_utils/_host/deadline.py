@@ -18,7 +18,9 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 REAP_SECONDS = 1.0
-"""How long a killed child may take to go before it is abandoned and named."""
+"""How long after its deadline a killed child may take to go before it is abandoned and named."""
+LAST_LOOK = 0.05
+"""How long a child that was killed late is given at least, s."""
 
 
 class Child:
@@ -96,7 +98,9 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
             except ProcessLookupError:
                 os.kill(self.pid, signal.SIGKILL)
-        until = time.monotonic() + REAP_SECONDS
+        # From the deadline, not from now: of many children that do not die, only the first is waited for.
+        now = time.monotonic()
+        until = max(self.deadline + REAP_SECONDS, now + LAST_LOOK) if kill else now + REAP_SECONDS
         try:
             handle = os.pidfd_open(self.pid)
         except OSError:
@@ -199,19 +203,20 @@ def sweep(
         poll.poll(max(0.0, until - now) * 1000 + 1)
         for child in list(children):
             child.read()
-            for index, answer in child.answers:
-                children[child].remove(index)
-                moved = time.monotonic()
-                yield index, answer
-            child.answers.clear()
             order = children[child]
+            for index, answer in child.answers:
+                if index in order:  # else it was only slow, and another child has taken that over
+                    order.remove(index)
+                    moved = time.monotonic()
+                    yield index, answer
+            child.answers.clear()
             if child.ended:
                 del children[child]
                 if order:  # it died on the first of them
                     yield order[0], None
                     if order[1:]:
                         start(order[1:])
-            elif time.monotonic() >= end:
+            elif not order or time.monotonic() >= end:
                 child.expire()
                 del children[child]
                 for index in order:
