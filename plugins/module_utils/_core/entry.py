@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.microvm.host.plugins.module_utils._core import result
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._host.names import shown
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
@@ -25,11 +27,48 @@ class Module(AnsibleModule):
         super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
+        for field, text in _texts(self.given):
+            if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                self._refuse(field, "%s has a character that is not text" % shown(text))  # Ansible can't log it
+            if text.strip().lower().lstrip("+-") in ("inf", "infinity") and field.split(".")[-1] == "timeout":
+                self._refuse(field, "%s is not a number of seconds" % shown(text))  # Ansible can't convert it
+
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
         """As AnsibleModule's, with the ``error`` every failure carries."""
-        more.setdefault("error", HostError("invalid", msg, "see ansible-doc for the options").as_dict())
+        if "error" not in more:
+            field = self._field_of(msg)
+            if field and field not in msg:
+                msg = "%s: %s" % (field, msg)
+            more["error"] = HostError("invalid", msg, "see ansible-doc for the options", field=field).as_dict()
         super().fail_json(msg, **more)
         raise SystemExit(1)
+
+    def _refuse(self, field: str, message: str) -> t.NoReturn:
+        error = HostError("invalid", message, field=field)
+        self.fail_json(result.sentence(error), error=error.as_dict())
+
+    def _field_of(self, msg: str) -> str | None:
+        """The option a message of AnsibleModule is about: it names all but a list whose element is no dict."""
+        lists = [name for name, option in self.argument_spec.items() if option.get("elements") == "dict"]
+        names = [*self.argument_spec, *(name for each in lists for name in self.argument_spec[each]["options"])]
+        named = [name for name in names if re.search(r"\b%s\b" % re.escape(name), msg)]
+        quoted = [name for name in named if "'%s'" % name in msg]
+        given = [name for name in lists if self.given.get(name) is not None]
+        return next(iter([*quoted, *named, *given]), None)
+
+
+def _texts(value: t.Any, field: str = "") -> t.Iterator[tuple[str, str]]:
+    """Every text in what the user gave, with the option it stands in."""
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            name = str(key)
+            yield field or "the options", name
+            yield from _texts(inner, "%s.%s" % (field, name) if field else name)
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, "%s[%d]" % (field, index))
 
 
 def run(

@@ -12,7 +12,11 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import backe
 
 
 def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
-    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, all within ``timeout`` s."""
+    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, all within ``timeout`` s.
+
+    Raises HostError ``invalid`` for a ``timeout`` that is none.
+    """
+    nfs_mounts.timeout_of({"timeout": timeout}, "")
 
     def probed(rows: list[registry.Row]) -> list[str]:
         return [row["path"] for row in rows] + local if refresh else local

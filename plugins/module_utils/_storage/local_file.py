@@ -14,7 +14,8 @@ PATH = "/var/lib/microvm/volumes"
 
 def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
     """The configuration of validated options. Raises ``invalid``."""
-    return {"path": names.mount_path(item.get("path") or PATH, prefix + "path")}
+    path = PATH if item.get("path") is None else item["path"]
+    return {"path": names.mount_path(path, prefix + "path")}
 
 
 def refuse_change(before: dict[str, t.Any], after: dict[str, t.Any], prefix: str) -> None:
