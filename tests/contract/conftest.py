@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from tests.contract import snapshot
 from tests.contract.controller import Controller
 from tests.lab import Host, Lab, NfsServer
 
-NAME = "contract"
+NAME = os.environ.get("MICROVM_LAB", "contract")
+"""The lab to use; two runs at once need one each."""
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tests.contract.specs import names
 from tests.gates.paths import MIRROR
 from tests.lab import Host, NfsServer, counts
 
-LINE = re.compile(r"^\s*(ansible .*-m microvm\.host\.nfs_export_mount .*?)\s*$", re.MULTILINE)
+LINE = re.compile(r"^\s*(ansible .*-m microvm\.host\.nfs_export_mount .*)$", re.MULTILINE)
 
 
 def readme_commands() -> list[list[str]]:

@@ -20,6 +20,8 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Arguments that are fine, by module and kind: one option at a time is then made hostile."""
 
+LISTED = 5
+"""Each value is tried alone, every fifth one in a list too."""
 ONLY_LOCAL = ("path",)
 """Options of storage_backend that are for local_file; the others go to an nfs backend."""
 
@@ -59,11 +61,13 @@ def values(name: str, option: dict[str, Any]) -> list[Any]:
 
 
 def cases() -> Iterator[Case]:
-    """Every value in every option, alone and in the second item of a list."""
+    """Every value in every option, alone or in the second item of a list."""
     for spec in read_all():
         for name, option in spec.item.items():
-            for value in values(name, option):
-                yield from _placed(spec, name, value)
+            for number, value in enumerate(values(name, option)):
+                yield _alone(spec, name, value)
+                if spec.plural and number % LISTED == 0:
+                    yield _listed(spec, name, value)
         for name in sorted(set(spec.call) - set(spec.item) - {spec.plural}):
             for value in values(name, spec.call[name]):
                 yield Case(spec.name, {spec.plural: [], name: value}, name, value)
@@ -74,11 +78,17 @@ def cases() -> Iterator[Case]:
             yield Case(spec.name, {spec.plural: [], "name": "x"}, "name", "x")
 
 
-def _placed(spec: Spec, name: str, value: Any) -> Iterator[Case]:
+def _base(spec: Spec, name: str) -> dict[str, Any]:
+    """Fine arguments for an item that has the option."""
     kind = "" if "kind" not in spec.item else "local_file" if name in ONLY_LOCAL else "nfs"
-    base = BASES[spec.name, kind]
-    yield Case(spec.name, {**base, name: value}, name, value)
-    if spec.plural:
-        other = {"path": "/var/lib/microvm/first"} if name in ONLY_LOCAL and kind else {"export": "/export/rw2"}
-        first = {**base, "name": "first", **other}
-        yield Case(spec.name, {spec.plural: [first, {**base, name: value}]}, name, value)
+    return BASES[spec.name, kind]
+
+
+def _alone(spec: Spec, name: str, value: Any) -> Case:
+    return Case(spec.name, {**_base(spec, name), name: value}, name, value)
+
+
+def _listed(spec: Spec, name: str, value: Any) -> Case:
+    base = _base(spec, name)
+    other = {"path": "/var/lib/microvm/first"} if base.get("kind") == "local_file" else {"export": "/export/rw2"}
+    return Case(spec.name, {spec.plural: [{**base, "name": "first", **other}, {**base, name: value}]}, name, value)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from tests.gates.paths import MIRROR
 from tests.lab import Host, Lab
 
-NAME = "input"
+NAME = os.environ.get("MICROVM_LAB", "input")
+"""The lab to use; two runs at once need one each."""
 TREE = "/opt/input"
 
 
@@ -43,7 +45,8 @@ def _install(host: Host, archive: Path) -> None:
         tar.add(Path(__file__).with_name("runner.py"), "runner.py")
     host.ssh(f"rm -rf {TREE} && mkdir -p {TREE}")
     host.put(archive, f"{TREE}/tree.tar.gz")
-    host.ssh(f"tar -xzf {TREE}/tree.tar.gz -C {TREE} && touch {TREE}/ansible/__init__.py && python3 -m compileall -q {TREE}", timeout=300)
+    unpack = f"cd {TREE} && tar -xzf tree.tar.gz && touch ansible/__init__.py"
+    host.ssh(f"{unpack} && python3 -m compileall -q .", timeout=300)
 
 
 def _source(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
