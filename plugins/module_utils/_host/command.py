@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 _reading_only = False
+REAP_SECONDS = 1.0
+"""How long what a killed program said is waited for."""
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -50,7 +53,8 @@ def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
+            process.communicate(timeout=REAP_SECONDS)
         raise HostError("timeout", "%s did not end within %g s" % (argv[0], seconds), command=argv) from None
     if process.returncode not in ok:
         stderr = err.decode(errors="replace").strip()

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import stat
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
@@ -25,9 +25,9 @@ def from_os(error: OSError, doing: str) -> HostError:
 
 
 def text_of(path: str) -> str | None:
-    """The text of a small file, None when there is none."""
+    """The text of a small file, None when there is none; bytes that are no UTF-8 as os.fsdecode gives them."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -52,7 +52,8 @@ def write(path: str, data: bytes, mode: int, nonce: str) -> None:
         os.rename(temporary, path)
         sync_directory(os.path.dirname(path))
     except OSError as error:
-        remove(temporary)
+        with contextlib.suppress(OSError):  # what stopped the write may stop this too; the first error is the news
+            os.unlink(temporary)
         raise from_os(error, "writing %s" % path) from None
 
 
@@ -93,7 +94,7 @@ def make_directories(path: str, mode: int = 0o755) -> list[str]:
     while not os.path.lexists(at):
         missing.append(at)
         at = os.path.dirname(at)
-    if not stat.S_ISDIR(os.stat(at).st_mode):
+    if not os.path.isdir(at):
         raise HostError("conflict", "%s is not a directory" % at, "choose another path")
     made = []
     for folder in reversed(missing):
