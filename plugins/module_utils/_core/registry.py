@@ -76,18 +76,22 @@ def reading(path: str = PATH) -> t.Iterator[sqlite3.Connection]:
     Raises HostError ``unsupported`` for a registry of a newer collection, ``internal`` for one that is no database.
     """
     with _errors(path), contextlib.ExitStack() as held:
-        if _hot(path):
+        connection = _opened("file:%s?mode=ro" % _uri(path) if os.path.exists(path) else ":memory:")
+        held.callback(connection.close)
+        connection.execute("BEGIN")  # all queries see one state
+        try:
+            version = _version(connection, path)
+        except sqlite3.OperationalError:
+            if not _hot(path):
+                raise
             # A killed writer left a journal. Rolling it back is a write: do it on a copy.
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="microvm-"))
             for suffix in ("", "-journal"):
                 shutil.copyfile(path + suffix, os.path.join(folder, "registry.db" + suffix))
             connection = _opened("file:%s/registry.db?mode=rw" % folder)
-        elif os.path.exists(path):
-            connection = _opened("file:%s?mode=ro" % _uri(path))
-        else:
-            connection = _opened(":memory:")
-        held.callback(connection.close)
-        if _version(connection, path) == 0:  # none yet, or killed before the first transaction
+            held.callback(connection.close)
+            version = _version(connection, path)
+        if version == 0:  # none yet, or killed before the first transaction
             connection = _opened(":memory:")
             held.callback(connection.close)
             connection.executescript(SCHEMA)
