@@ -55,7 +55,8 @@ class Managed:
 
     def _command(self, module: str, options: dict[str, Any], check_mode: bool) -> list[str]:
         command = ["ansible", self.name, "--inventory", str(self.inventory), "--become"]
-        command += ["--module-name", f"microvm.host.{module}", "--args", json.dumps(options)]
+        command += ["--module-name", f"microvm.host.{module}"]
+        command += ["--args", json.dumps(options)] if options else []
         return command + (["--check"] if check_mode else [])
 
     def start(self, module: str, /, check_mode: bool = False, **options: Any) -> subprocess.Popen[str]:
