@@ -258,6 +258,12 @@ def wipe() -> dict[str, t.Any]:
     return {}
 
 
+def remove(request: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Remove a directory and what is in it."""
+    shutil.rmtree(request["path"], ignore_errors=True)
+    return {}
+
+
 def main() -> None:
     """Serve requests until standard input ends."""
     sys.path.insert(0, HERE)
@@ -271,7 +277,7 @@ def main() -> None:
         "run": run,
         "snapshot": lambda request: snapshot(),
         "wipe": lambda request: wipe(),
-        "remove": lambda request: shutil.rmtree(request["path"], ignore_errors=True) or {},
+        "remove": remove,
     }
     for line in sys.stdin:
         request = json.loads(line)
