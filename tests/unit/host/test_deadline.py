@@ -56,7 +56,7 @@ def test_call_names_a_bug() -> None:
 
 def test_call_ends_at_the_deadline() -> None:
     begun = time.monotonic()
-    with pytest.raises(HostError, match="timed out after 0.2 s while mounting nas:/x$") as caught:
+    with pytest.raises(HostError, match=r"timed out after 0\.2 s while mounting nas:/x$") as caught:
         deadline.call(hang, 0.2, "mounting nas:/x")
     assert caught.value.kind == "timeout"
     assert 0.2 <= time.monotonic() - begun < 1.5

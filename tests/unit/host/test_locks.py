@@ -28,7 +28,7 @@ def holder(seconds: float) -> deadline.Child:
     def work(send: t.Callable[[t.Any], None]) -> None:
         with locks.holding("mount", "a", 5):
             send("held")
-            deadline.time.sleep(seconds)  # it holds the lock for so long
+            time.sleep(seconds)  # it holds the lock for so long
 
     child = deadline.Child(work, 30, "holding")
     while not child.answers:
