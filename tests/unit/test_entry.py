@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a module starts and fails: the real module in a process of its own, with arguments as Ansible sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[5]
+"""The directory ansible_collections is in."""
+PROGRAM = """
+import json, os, sys
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+basic._ANSIBLE_PROFILE = "legacy"
+os.geteuid = lambda: int(sys.argv[1])
+real = os.readlink
+os.readlink = lambda path, **more: real(path.replace("/proc/1/", "/proc/self/"), **more)
+from ansible_collections.microvm.host.plugins.modules import nfs_export_mount
+nfs_export_mount.main()
+"""
+
+
+def answer(options: dict[str, t.Any], user: int = 0) -> dict[str, t.Any]:
+    """The result of the module; only who runs it and the namespace of PID 1 are made up."""
+    sent = json.dumps({"ANSIBLE_MODULE_ARGS": dict(options, _ansible_check_mode=True)})
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(user)],
+        input=sent,
+        capture_output=True,
+        text=True,
+        cwd=str(ROOT),
+        check=False,
+        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+    )
+    assert done.stdout, done.stderr
+    found = t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    assert found["failed"] is True
+    assert set(found["error"]) >= {"kind", "item", "hint"}
+    return found
+
+
+def test_only_root() -> None:
+    found = answer({"server": "nas", "export": "/a"}, user=1000)
+    assert found["error"]["kind"] == "refused"
+    assert "become" in found["error"]["hint"]
+    assert (found["changed"], found["mounts"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "text"),
+    [
+        ({"server": "nas"}, "export", "export is required"),
+        ({"mounts": [{"server": "nas", "export": "/a"}, {"export": "/b"}]}, "mounts[1].server", "is required"),
+        ({"server": "nas", "mounts": []}, "server", "server can't stand beside mounts"),
+        ({"server": "nas", "export": "/a", "purge": True}, "purge", "purge is only for a call with mounts"),
+        (
+            {"mounts": [{"server": "nas", "export": "/a"}, {"server": "NAS.", "export": "/a/"}]},
+            "mounts[1].name",
+            "is listed twice, first as mounts[0].name",
+        ),
+        ({"mounts": [{"server": "nas", "export": "/a", "timeout": 0}]}, "mounts[0].timeout", "1 to 3600"),
+        ({"mounts": [{"server": "nas", "export": "/a"}], "timeout": 4000}, "mounts[0].timeout", "1 to 3600"),
+    ],
+)
+def test_what_is_invalid(options: dict[str, t.Any], field: str, text: str) -> None:
+    found = answer(options)
+    assert found["error"]["kind"] == "invalid"
+    assert found["error"]["field"] == field
+    assert text in found["msg"]
+    assert found["mounts"] == []
+
+
+def test_what_ansible_itself_refuses() -> None:
+    found = answer({"servr": "nas"})
+    assert found["error"]["kind"] == "invalid"
+    assert "servr" in found["msg"]
