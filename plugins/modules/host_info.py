@@ -132,11 +132,28 @@ docker_volumes:
   elements: dict
   sample: []
 locks:
-  description: Locks that machines hold on their disks. Always empty in this version.
+  description: Backends and mounts that a run is changing right now, by the locks it holds.
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    resource:
+      description: What it is, V(backend) or V(mount).
+      type: str
+    name:
+      description: Its name.
+      type: str
+    pid:
+      description: The process that changes it.
+      type: int
+    since:
+      description: Since when, UTC.
+      type: str
+  sample:
+    - name: nfs-prod
+      pid: 4711
+      resource: backend
+      since: "2026-11-21T06:58:03Z"
 jobs:
   description: Long work that goes on without Ansible. Always empty in this version.
   returned: success

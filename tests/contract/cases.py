@@ -84,6 +84,10 @@ CASES = (
     _backends("new", "nfs", "present", (), NFS),
     _backends("edited", "nfs", "present", ({},), NFS, options="timeo=300"),
     _backends("taken out of service", "nfs", "present", ({},), {"mounted": False, "unit": False}, enabled=False),
+    _backends("new, not in service", "nfs", "present", (), {}, enabled=False),
+    _backends(
+        "edited, not in service", "nfs", "present", ({"enabled": False},), {}, enabled=False, options="timeo=300"
+    ),
     _backends("put into service", "nfs", "present", ({}, {"enabled": False}), NFS, enabled=True),
     _backends("was there", "nfs", "absent", ({},), GONE),
     _backends("new", "local_file", "present", (), LOCAL),

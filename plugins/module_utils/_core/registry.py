@@ -30,7 +30,8 @@ CREATE TABLE mounts (
   asked TEXT NOT NULL,
   attached TEXT,
   shown TEXT,
-  version TEXT
+  version TEXT,
+  address TEXT
 );
 CREATE TABLE mount_users (
   user TEXT PRIMARY KEY,

@@ -23,6 +23,7 @@ class Item:
         self.plan: Plan | None = None
         self.error: HostError | None = None
         self.settled: list[str] = []
+        self.warnings: list[str] = []
 
     @property
     def name(self) -> str:
@@ -63,10 +64,8 @@ def converge(
         item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
     ]
     if check:
+        _foresee(resource, items, open_intents)
         _contact(todo)
-        for item in todo:
-            if item.name in open_intents:
-                item.settled = ["settle what process %d left" % open_intents[item.name]["pid"]]
     elif todo:
         _apply(resource, todo)
         seen = resource.observe([item.wanted for item in items])
@@ -93,6 +92,21 @@ def _settle(resource: Resource, items: t.Sequence[Item]) -> list[Item]:
         except HostError as error:
             item.error = error
     return settled
+
+
+def _foresee(resource: Resource, items: t.Sequence[Item], open_intents: t.Mapping[str, t.Any]) -> None:
+    """Check mode: what a run would do about open intents; one of a run that goes on is not for it to settle."""
+    from ansible_collections.microvm.host.plugins.module_utils._host import locks
+
+    running = {lock["name"]: lock["pid"] for lock in locks.held() if lock["resource"] == resource.name}
+    for item in items:
+        if item.name in running:
+            item.warnings.append("process %d is changing it now" % running[item.name])
+        elif item.name in open_intents:
+            item.settled = ["settle what process %d left" % open_intents[item.name]["pid"]]
+            if item.error is not None:
+                item.warnings.append("planned after that is settled; as it is now: %s" % item.error)
+                item.error = None
 
 
 def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
@@ -168,6 +182,7 @@ def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcom
             if difference:
                 header = "%s %s" % (resource.name, item.name)
                 outcome.diff.append(dict(difference, before_header=header, after_header=header))
+        outcome.warnings += ["%s: %s" % (item.name, text) for text in item.warnings]
         if item.error is None and answer.get("status") in ("unreachable", "stale"):
             outcome.warnings.append("%s: mounted, but %s" % (item.name, answer["status"]))
         if item.error is not None:

@@ -191,39 +191,43 @@ def sweep(
 
         children[Child(work, max(0.0, end - time.monotonic()), "probing")] = list(order)
 
-    start(list(range(len(things))))
-    moved = time.monotonic()
-    while children:
-        poll = select.poll()
-        for child in children:
-            poll.register(child.fd, select.POLLIN | select.POLLHUP)
-        now = time.monotonic()
-        waiting = any(len(order) > 1 for order in children.values())
-        until = min(end, moved + patience) if waiting else end
-        poll.poll(max(0.0, until - now) * 1000 + 1)
-        for child in list(children):
-            child.read()
-            order = children[child]
-            for index, answer in child.answers:
-                if index in order:  # else it was only slow, and another child has taken that over
-                    order.remove(index)
+    try:
+        start(list(range(len(things))))
+        moved = time.monotonic()
+        while children:
+            poll = select.poll()
+            for child in children:
+                poll.register(child.fd, select.POLLIN | select.POLLHUP)
+            now = time.monotonic()
+            waiting = any(len(order) > 1 for order in children.values())
+            until = min(end, moved + patience) if waiting else end
+            poll.poll(max(0.0, until - now) * 1000 + 1)
+            for child in list(children):
+                child.read()
+                order = children[child]
+                for index, answer in child.answers:
+                    if index in order:  # else it was only slow, and another child has taken that over
+                        order.remove(index)
+                        moved = time.monotonic()
+                        yield index, answer
+                child.answers.clear()
+                if child.ended:
+                    del children[child]
+                    if order:  # it died on the first of them
+                        yield order[0], None
+                        if order[1:]:
+                            start(order[1:])
+                elif not order or time.monotonic() >= end:
+                    child.expire()
+                    del children[child]
+                    for index in order:
+                        yield index, None
+            if time.monotonic() - moved >= patience:
+                for order in [order for order in children.values() if len(order) > 1]:
+                    rest = order[1:]
+                    del order[1:]
+                    start(rest)
                     moved = time.monotonic()
-                    yield index, answer
-            child.answers.clear()
-            if child.ended:
-                del children[child]
-                if order:  # it died on the first of them
-                    yield order[0], None
-                    if order[1:]:
-                        start(order[1:])
-            elif not order or time.monotonic() >= end:
-                child.expire()
-                del children[child]
-                for index in order:
-                    yield index, None
-        if time.monotonic() - moved >= patience:
-            for order in [order for order in children.values() if len(order) > 1]:
-                rest = order[1:]
-                del order[1:]
-                start(rest)
-                moved = time.monotonic()
+    finally:
+        for child in children:  # whoever asked may not want the rest
+            child.expire()

@@ -100,6 +100,7 @@ def make_directories(path: str, mode: int = 0o755) -> list[str]:
     for folder in reversed(missing):
         try:
             os.mkdir(folder, mode)
+            os.chmod(folder, mode)  # whatever the umask
         except FileExistsError:
             continue
         except OSError as error:

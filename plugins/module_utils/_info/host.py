@@ -8,6 +8,7 @@ import os
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
+from ansible_collections.microvm.host.plugins.module_utils._host import locks
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
 
 
@@ -41,7 +42,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         "machines": [],
         "shares": [],
         "docker_volumes": [],
-        "locks": [],
+        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount")],
         "jobs": [],
         "orphans": [],
         "registry": {

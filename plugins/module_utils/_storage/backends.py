@@ -194,8 +194,9 @@ class Backends:
         use = mount.Use(
             user="backend:" + wanted.name,
             asked=config,
-            mounted=True,
+            mounted=wanted.enabled,
             persistent=wanted.enabled,
+            patient=True,
             path="",
             base=wanted.base,
             prefix=wanted.name,
@@ -203,8 +204,6 @@ class Backends:
             marker=row["uuid"] if row else "any",
             seconds=wanted.timeout,
         )
-        if not wanted.enabled:
-            use = dataclasses.replace(use, mounted=row is None)
         current = seen.of(use.user)
         moves = current is not None and nfs.identity(current["asked"]) != nfs.identity(use.asked)
         if moves and not seen.volumes.get(wanted.name):

@@ -115,6 +115,8 @@ class Use:
     probe: str
     marker: str
     seconds: float
+    patient: bool = False
+    """Of a mount that must go and is in use: True leaves it to a later run, False is an error."""
 
 
 def present(use: Use, seen: Seen) -> Part:
@@ -167,20 +169,10 @@ def _new(use: Use, seen: Seen) -> Part:
         refuse_taken(use.path, seen.table)
     if use.mounted:
         part.after["mounted"] = "yes"
-        part.steps.append(
-            steps.AttachMount(
-                asked=use.asked,
-                path=use.path,
-                base=use.base,
-                prefix=use.prefix,
-                replaces=False,
-                place=True,
-                probe=use.probe,
-                marker=use.marker,
-                seconds=use.seconds,
-                makes=missing(use.path or use.base),
-            )
-        )
+        part.steps.append(_attach(use, use.path))
+    elif use.marker:
+        part.after["mounted"] = "no"
+        part.steps.append(_attach(use, use.path, place=False))
     if use.persistent:
         part.steps.append(steps.WriteUnit(use.asked, use.path, None, uuid.uuid4().hex[:8]))
         part.steps.append(ReloadUnits())
@@ -210,6 +202,8 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             part.before["unit"], part.after["unit"] = "edited", "written"
     elif not boots and unit is not None:
         part.steps += [steps.RemoveUnit(path, unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+    if not use.mounted and use.marker and row["asked"] != use.asked:
+        part.steps.insert(0, _attach(use, path, place=False))
     if use.mounted:
         _bring_live(use, seen, row, part)
     elif use.mounted is False:
@@ -217,11 +211,16 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
         if part.before:
             part.before["mounted"] = "yes" if stack else "no"
         part.after["mounted"] = "no"
-        if stack:
-            others = seen.users_of(row, use.user)
-            if others:
-                raise HostError("in_use", "%s is used by %s" % (path, ", ".join(others)), "remove that first")
-            part.steps.append(steps.DetachMount(path, False, use.seconds))
+        others = seen.users_of(row, use.user) if stack else []
+        if others:
+            raise HostError("in_use", "%s is used by %s" % (path, ", ".join(others)), "remove that first")
+        part.pending = holders.of_mount(path) if stack and use.patient else []
+        if part.pending:
+            part.after["mounted"] = part.before.get("mounted", "yes")
+            text = "%s is in use by %s: it is unmounted by the first run that finds it idle"
+            part.warnings.append(text % (path, ", ".join(part.pending)))
+        elif stack:
+            part.steps.append(steps.DetachMount(path, not boots, use.seconds))
     if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
         part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
@@ -245,18 +244,7 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
         part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
         return
     who = holders.of_mount(path) if stack else []
-    attach = steps.AttachMount(
-        asked=use.asked,
-        path=path,
-        base="",
-        prefix="",
-        replaces=bool(stack),
-        place=not who,
-        probe=use.probe,
-        marker=use.marker,
-        seconds=use.seconds,
-        makes=missing(path),
-    )
+    attach = _attach(use, path, place=not who, replaces=bool(stack))
     if not who:
         part.steps.append(attach)
         return
@@ -270,6 +258,24 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
         part.steps.insert(0, attach)
 
 
+def _attach(use: Use, path: str, place: bool = True, replaces: bool = False) -> Step:
+    """The step that tries the mount, and with ``place`` puts it on ``path`` (empty: chosen then)."""
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    return steps.AttachMount(
+        asked=use.asked,
+        path=path,
+        base=use.base,
+        prefix=use.prefix,
+        replaces=replaces,
+        place=place,
+        probe=use.probe,
+        marker=use.marker,
+        seconds=use.seconds,
+        makes=missing(path or use.base) if place else [],
+    )
+
+
 def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: dict[str, t.Any]) -> tuple[str, bool]:
     """How the live mount differs from the registered one, in words, and whether per-mount flags would mend it."""
     if not stack:
@@ -278,7 +284,7 @@ def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: 
     attached = row["attached"] or row["asked"]
     if len(stack) > 1:
         return "%d mounts stacked" % len(stack), False
-    if not nfs.is_mount_of(top, attached):
+    if not nfs.is_mount_of(top, attached, row["address"]):
         return "other source %s" % top.source, False
     if looked.get("status") == "stale":
         return "stale", False
@@ -323,15 +329,16 @@ def absent(user: str, seen: Seen, seconds: float) -> Part:
 
 def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) -> None:
     """Write the rows of a mount and its user, as they are after the steps."""
-    row = part.row or {"attached": None, "shown": None, "version": None, "path": use.path}
+    row = part.row or {"attached": None, "shown": None, "version": None, "address": None, "path": use.path}
     live = {}
     if "shown" in known:
-        live = {"attached": use.asked, "shown": known["shown"], "version": known.get("version", row["version"])}
+        live = {"attached": use.asked, "shown": known["shown"]}
+        live.update({key: known[key] for key in ("version", "address") if key in known})
     values = {
         "identity": nfs.identity(use.asked),
         "path": known.get("path", row["path"]),
         "asked": use.asked,
-        **{key: live.get(key, row[key]) for key in ("attached", "shown", "version")},
+        **{key: live.get(key, row[key]) for key in ("attached", "shown", "version", "address")},
     }
     if part.row is not None:
         values = {"id": part.row["id"], **values}
@@ -355,7 +362,7 @@ def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     stack = mounts.stack_at(row["path"], seen.table)
     found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
     attached = row["attached"] or row["asked"]
-    if not stack or not nfs.is_mount_of(stack[-1], attached):
+    if not stack or not nfs.is_mount_of(stack[-1], attached, row["address"]):
         return found
     looked = seen.looks.get(row["path"], {})
     found["version_negotiated"] = parser.negotiated_version(stack[-1].options) or row["version"]

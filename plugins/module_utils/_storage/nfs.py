@@ -47,9 +47,22 @@ def identity(wanted: Asked) -> str:
     return "nfs|%s" % source(wanted)
 
 
-def is_mount_of(mount: mounts.Mount, wanted: Asked) -> bool:
-    """True when a mountinfo line shows this export, by whatever version and options."""
-    return mount.fstype in FSTYPES and mount.source.rstrip("/") == source(wanted).rstrip("/")
+def is_mount_of(mount: mounts.Mount, wanted: Asked, address: str | None) -> bool:
+    """True when a mountinfo line shows this export, by whatever version and options.
+
+    Of a server under two names the kernel shows the one that came first, for the mounts of both: then ``address``
+    decides, the one of the server when it was mounted.
+    """
+    if mount.fstype not in FSTYPES:
+        return False
+    if mount.source.rstrip("/") == source(wanted).rstrip("/"):
+        return True
+    return same_export(mount, wanted) and address is not None and "addr=%s" % address in mount.options
+
+
+def same_export(mount: mounts.Mount, wanted: Asked) -> bool:
+    """True when a mountinfo line shows an export of that path, of whatever server."""
+    return mount.fstype in FSTYPES and (mount.source.rpartition(":/")[2]).strip("/") == wanted["export"].strip("/")
 
 
 def shown(mount: mounts.Mount, wanted: Asked) -> dict[str, t.Any]:

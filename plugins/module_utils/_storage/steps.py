@@ -63,17 +63,24 @@ class AttachMount(Step):
             known["locks"] = False
         if self.marker:
             known.update(probe.identify(root, self.marker, not options.read_only, what))
+        path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
+        known["path"] = path
         if not self.place:
             return known
-        path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
         files.make_directories(path)
         stack = mounts.stack_at(path, mounts.table())
         if stack and not self.replaces:
             raise HostError("conflict", "%s is a mount point already, of %s" % (path, stack[-1].source), field="path")
         _detach_all(path, len(stack))
+        if any(old.device == _device(root) for old in stack):
+            # One superblock for both: its options stay those of the first mount until that and all trials are gone.
+            os.close(root)
+            os.close(mount)
+            mount, again = nfs.detached(self.asked, self.seconds)
+            known.update(again)
         mounts.attach(mount, path)
         top = mounts.stack_at(path, mounts.table())[-1]
-        known.update(path=path, shown=nfs.shown(top, self.asked))
+        known["shown"] = nfs.shown(top, self.asked)
         return known
 
     def undo(self, known: Known) -> None:
@@ -81,7 +88,7 @@ class AttachMount(Step):
             return  # an exchanged mount is drift: the next run sees it in mountinfo and puts it right
         for path in self._places(known):
             top = mounts.stack_at(path, mounts.table())
-            if top and nfs.is_mount_of(top[-1], self.asked):
+            if top and nfs.same_export(top[-1], self.asked):
                 deadline.call(functools.partial(_detach_all, path, 1), UNDO_SECONDS, "unmounting %s" % path)
             if path in self.makes or not self.path:
                 files.remove_empty(path)
@@ -96,6 +103,12 @@ class AttachMount(Step):
         with registry.reading() as connection:
             taken = {row["path"] for row in registry.rows(connection, "SELECT path FROM mounts")}
         return sorted(set(glob.glob(pattern)) - taken)
+
+
+def _device(descriptor: int) -> str:
+    """The device of an open file as mountinfo writes it."""
+    number = os.fstat(descriptor).st_dev
+    return "%d:%d" % (os.major(number), os.minor(number))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +294,7 @@ def unit_text(asked: dict[str, t.Any], path: str) -> str:
 
 
 def _write_unit(path: str, text: str, nonce: str) -> None:
-    files.write(unit_file(path), text.encode(), 0o644, nonce)
+    files.write(unit_file(path), os.fsencode(text), 0o644, nonce)
     link = unit_link(path)
     try:
         os.makedirs(os.path.dirname(link), exist_ok=True)
