@@ -24,6 +24,7 @@ def lab() -> Iterator[Lab]:
     kept = NAME in Lab.names()
     lab = Lab.up(NAME, hosts=1, servers=["nfs"], prepared=True)
     try:
+        snapshot.install(lab.hosts[snapshot.HOST])
         yield lab
     finally:
         if not kept:
@@ -33,7 +34,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def host(lab: Lab) -> Host:
     """The host under test."""
-    return lab.hosts["hv1"]
+    return lab.hosts[snapshot.HOST]
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +54,4 @@ def bare(lab: Lab) -> None:
 @pytest.fixture
 def controller(lab: Lab, bare: None, tmp_path: Path) -> Controller:
     """Ansible, with a bare host to manage."""
-    return Controller(lab.inventory, tmp_path)
+    return Controller(lab, tmp_path)

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.gates.paths import environment
+from tests.contract import snapshot
+from tests.contract.snapshot import Snapshot
+from tests.gates.paths import MIRROR, environment
+from tests.lab import Lab
 
 Arguments = dict[str, Any]
 Result = dict[str, Any]
@@ -30,12 +34,29 @@ class Task:
         return {f"microvm.host.{self.module}": self.args, "check_mode": self.check, "diff": True}
 
 
-class Controller:
-    """Ansible with one inventory; ``scratch`` is where playbooks and results go."""
+class Look:
+    """A snapshot of the lab, taken in the play between two module calls."""
 
-    def __init__(self, inventory: Path, scratch: Path) -> None:
-        self.inventory = inventory
+    def as_task(self) -> dict[str, Any]:
+        """As it stands in a playbook: no module, so nothing of Ansible's is on the host for it."""
+        return {"ansible.builtin.raw": snapshot.LOOK}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a play gave: the results of its module calls and its looks, each in their order."""
+
+    results: list[Result]
+    looks: list[Snapshot]
+
+
+class Controller:
+    """Ansible for one lab; ``scratch`` is where playbooks and results go."""
+
+    def __init__(self, lab: Lab, scratch: Path) -> None:
+        self.inventory = lab.inventory
         self.scratch = scratch
+        self._exports = os.pathsep.join(map(str, snapshot.exports(lab)))
 
     def environment(self, results: Path | None = None) -> dict[str, str]:
         """Of a run whose results are recorded in ``results``."""
@@ -43,33 +64,45 @@ class Controller:
         env.update(ANSIBLE_PIPELINING="1", ANSIBLE_INVENTORY=str(self.inventory), ANSIBLE_LOCALHOST_WARNING="0")
         if results is not None:
             env.update(
+                PYTHONPATH=str(MIRROR),
                 ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).with_name("callback_plugins")),
                 ANSIBLE_CALLBACKS_ENABLED="recorder",
                 MICROVM_RESULTS=str(results),
+                MICROVM_EXPORTS=self._exports,
             )
         return env
 
     def run(self, *tasks: Task, user: str = "root") -> list[Result]:
-        """Run the tasks in turn in one play; ends with the first that fails, whose result is the last one then.
+        """The results of ``play`` without a look."""
+        return self.play(*tasks, user=user).results
 
-        Raises AssertionError with Ansible's own output when a task gave no result.
+    def play(self, *steps: Task | Look, user: str = "root") -> Record:
+        """Run the steps in turn in one play; ends with the first that fails, whose result is the last one then.
+
+        Raises AssertionError with Ansible's own output when a step gave no result.
         """
         results = self.scratch / "results.jsonl"
         results.unlink(missing_ok=True)
         play = {
-            "hosts": "microvm_hosts",
+            "hosts": snapshot.HOST,
             "gather_facts": False,
             "remote_user": user,
             "vars": {"ansible_user": user},
-            "tasks": [task.as_task() for task in tasks],
+            "tasks": [step.as_task() for step in steps],
         }
         playbook = self.scratch / "play.yml"
         playbook.write_text(json.dumps([play]))
         done = self.command(["ansible-playbook", playbook], results)
-        found = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-        complete = len(found) == len(tasks) or bool(found and found[-1].get("failed"))
-        assert complete, f"no result of a task:\n{done.stdout}{done.stderr}"
-        return found
+        lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+        complete = len(lines) == len(steps) or bool(lines and lines[-1]["result"]["failed"])
+        assert complete, f"no result of a step:\n{done.stdout}{done.stderr}"
+        record = Record([], [])
+        for step, line in zip(steps, lines, strict=False):
+            if isinstance(step, Task):
+                record.results.append(line["result"])
+            else:
+                record.looks.append(snapshot.parse(line["result"]["stdout"], line["served"]))
+        return record
 
     def command(self, words: Sequence[str | Path], results: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of Ansible's commands; its exit code is for the caller to judge."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on the lab host, by ssh: prints a snapshot as JSON. Standard library only, nothing of the collection."""
+"""Runs on the lab host: prints a snapshot as JSON. Standard library only, nothing of the collection."""
 
 from __future__ import annotations
 

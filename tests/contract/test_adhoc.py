@@ -15,7 +15,7 @@ from tests.contract import snapshot
 from tests.contract.controller import Controller, Task
 from tests.contract.specs import names
 from tests.gates.paths import MIRROR
-from tests.lab import Host, NfsServer, counts
+from tests.lab import Host, Lab, NfsServer, counts
 
 LINE = re.compile(r"^\s*(ansible .*-m microvm\.host\.nfs_export_mount .*)$", re.MULTILINE)
 
@@ -58,10 +58,11 @@ def without_inventory(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("module", names())
-def test_not_root_is_refused(controller: Controller, host: Host, module: str) -> None:
+def test_not_root_is_refused(lab: Lab, host: Host, controller: Controller, module: str) -> None:
     """Without become nothing works, and the hint says so."""
-    start = snapshot.look(host)
+    exports = snapshot.exports(lab)
+    start = snapshot.look(host, exports)
     (result,) = controller.run(Task(module, {"timeout": 5}), user="admin")
     assert result["failed"] and result["error"]["kind"] == "refused"
     assert "become" in result["error"]["hint"]
-    assert snapshot.look(host) == start
+    assert snapshot.look(host, exports) == start

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract import snapshot
 from tests.contract.cases import ACTS, CASES, INFORMING, MOUNTS, SERVER, Case, Item
-from tests.contract.controller import Controller, Result, Task
+from tests.contract.controller import Controller, Look, Result, Task
 from tests.contract.snapshot import Snapshot
 from tests.contract.specs import read, read_all
-from tests.lab import Host, Lab, counts
+from tests.lab import counts
 
 TABLES = {"nfs_export_mount": "mount_users", "storage_backend": "backends"}
 """The registry table that has a row for each item of a module."""
@@ -62,31 +61,27 @@ def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> No
 
 @pytest.mark.parametrize("mode", ["one", "list"])
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_check_run_run_check(lab: Lab, host: Host, controller: Controller, case: Case, mode: str) -> None:
-    """The four steps, with a look at the host after each change."""
+def test_check_run_run_check(controller: Controller, case: Case, mode: str) -> None:
+    """The four steps in one play, with a look at host and server around each."""
     spec = read(case.module)
     items = case.items[:1] if mode == "one" else case.items
     args = items[0].args if mode == "one" else {spec.plural: [item.args for item in items]}
     rounds = list(zip(*(item.before for item in items), strict=True))
     before = [Task(case.module, {spec.plural: list(each)}) for each in rounds]
-    if before:
-        assert outcome(controller.run(*before)) == ["changed"] * len(before), "the set-up"
+    steps: list[Task | Look] = [Look()]
+    for checked in (True, False, False, True):
+        steps += [Task(case.module, args, check=checked), Look()]
 
-    start, start_served = snapshot.look(host), snapshot.served(lab)
-    (check,) = controller.run(Task(case.module, args, check=True))
-    assert snapshot.look(host) == start, "check mode changed the host"
-    assert snapshot.served(lab) == start_served, "check mode changed the server"
-    assert outcome([check]) == ["changed"]
-
-    (run,) = controller.run(Task(case.module, args))
-    assert outcome([run]) == ["changed"]
-    done = snapshot.look(host)
+    record = controller.play(*before, *steps)
+    assert outcome(record.results[: len(before)]) == ["changed"] * len(before), "the set-up"
+    results = record.results[len(before) :]
+    assert outcome(results) == ["changed", "changed", "ok", "ok"], [result.get(spec.plural) for result in results]
+    check, run, *again = results
+    start, checked_only, done, *after = record.looks
+    assert checked_only == start, "check mode changed something"
     assert_as_expected(case, items, done)
+    assert after == [done, done], "a run without changes changed something"
     counts.add("real mounts", len(set(done.mounts) - set(start.mounts)))
-
-    again = controller.run(Task(case.module, args), Task(case.module, args, check=True))
-    assert outcome(again) == ["ok", "ok"], [item["actions"] for result in again for item in result[spec.plural]]
-    assert snapshot.look(host) == done, "a run without changes changed something"
 
     assert check["diff"] == run["diff"] and run["diff"], "check and run disagree"
     assert [result["diff"] for result in again] == [[], []]
@@ -100,38 +95,33 @@ def test_check_run_run_check(lab: Lab, host: Host, controller: Controller, case:
 
 @pytest.mark.parametrize("populated", [False, True], ids=["empty_host", "populated_host"])
 @pytest.mark.parametrize("module", INFORMING)
-def test_info_is_ok_four_times(lab: Lab, host: Host, controller: Controller, module: str, populated: bool) -> None:
+def test_info_is_ok_four_times(controller: Controller, module: str, populated: bool) -> None:
     """Info modules change nothing, ever, and make nothing on a host that has nothing."""
-    if populated:
-        backends = [item.args for case in CASES if case.what == "new" for item in case.items if "kind" in item.args]
-        assert outcome(controller.run(Task("storage_backend", {"backends": backends}))) == ["changed"]
-    start, start_served = snapshot.look(host), snapshot.served(lab)
-    for args in INFORMING[module]:
-        steps = [Task(module, args, check=check) for check in (True, False, False, True)]
-        results = controller.run(*steps)
-        assert outcome(results) == ["ok"] * 4
-        found = results[1]
+    backends = [item.args for case in CASES if case.what == "new" for item in case.items if "kind" in item.args]
+    before = [Task("storage_backend", {"backends": backends})] if populated else []
+    steps = [Task(module, args, check) for args in INFORMING[module] for check in (True, False, False, True)]
+    record = controller.play(*before, Look(), *steps, Look())
+    assert outcome(record.results) == ["changed"] * len(before) + ["ok"] * len(steps)
+    start, end = record.looks
+    assert end == start
+    for found in record.results[len(before) :]:
         assert len(found["backends"]) == (len(backends) if populated else 0)
         assert all(item["status"] == "ok" for item in found["backends"])
         assert found["registry"]["exists"] is populated
-    assert snapshot.look(host) == start
-    assert snapshot.served(lab) == start_served
 
 
-def test_purge_removes_what_is_not_listed_and_keeps_files(lab: Lab, host: Host, controller: Controller) -> None:
+def test_purge_removes_what_is_not_listed_and_keeps_files(controller: Controller) -> None:
     """``purge`` keeps the contract too."""
     (case,) = [case for case in CASES if (case.what, case.covers.get("kind")) == ("new", "nfs")]
     keep, drop = (item.args for item in case.items)
     keep = {**keep, "default": True}
-    assert outcome(controller.run(Task("storage_backend", {"backends": [keep, drop]}))) == ["changed"]
-    data = lab.servers["nas1"]
-    files = snapshot.served(lab)
-    args = {"backends": [keep], "purge": True}
-    steps = [Task("storage_backend", args, check=check) for check in (True, False, False, True)]
-    results = controller.run(*steps)
-    assert outcome(results) == ["changed", "changed", "ok", "ok"]
-    assert results[0]["diff"] == results[1]["diff"] != []
-    now = snapshot.look(host)
+    steps = [
+        Task("storage_backend", {"backends": [keep], "purge": True}, check) for check in (True, False, False, True)
+    ]
+    record = controller.play(Task("storage_backend", {"backends": [keep, drop]}), Look(), *steps, Look())
+    assert outcome(record.results) == ["changed", "changed", "changed", "ok", "ok"]
+    assert record.results[1]["diff"] == record.results[2]["diff"] != []
+    start, now = record.looks
     assert list(now.mounts.values()) == [f"{SERVER}:{keep['export']}"]
     assert [row["name"] for row in now.rows("backends")] == [keep["name"]]
-    assert set(files) <= set(snapshot.served(lab)), f"files of {data.name} are gone"
+    assert set(start.served) <= set(now.served), f"files of {SERVER} are gone"

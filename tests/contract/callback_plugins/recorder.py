@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+
+from tests.contract.served import served
 
 DOCUMENTATION = """
 name: recorder
 type: aggregate
 short_description: Task results as lines of JSON
 description:
-  - One line for each task that ended on a host, in the order in which they ended.
+  - One line for each task that ended on a host, in the order in which they ended; with what the directories in
+    MICROVM_EXPORTS held at that moment, before the next task begins.
 """
 
 
@@ -28,8 +32,10 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def _record(self, result: Any, failed: bool) -> None:
+        exports = [Path(name) for name in os.environ["MICROVM_EXPORTS"].split(os.pathsep)]
+        line = {"result": {**result.result, "failed": failed}, "served": served(exports)}
         with open(os.environ["MICROVM_RESULTS"], "a", encoding="utf-8") as file:
-            file.write(json.dumps({**result.result, "failed": failed}, default=str) + "\n")
+            file.write(json.dumps(line, default=str) + "\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task that succeeded."""
