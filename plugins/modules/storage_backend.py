@@ -460,9 +460,16 @@ ITEM: dict[str, dict[str, t.Any]] = {
 CALL: dict[str, dict[str, t.Any]] = {"purge": {"type": "bool", "default": False}}
 
 
+def host_tool() -> t.Any:
+    """The host tool, of which the payload has the sources; loaded when a plan may need it."""
+    from ansible_collections.microvm.host.plugins.module_utils._tool import install
+
+    return install
+
+
 def main() -> None:
     """One backend by the options at the top, or many by ``backends``."""
-    entry.run(Backends, item=ITEM, plural="backends", singular="backend", call=CALL)
+    entry.run(lambda: Backends(host_tool), item=ITEM, plural="backends", singular="backend", call=CALL)
 
 
 if __name__ == "__main__":

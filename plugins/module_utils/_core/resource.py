@@ -7,7 +7,27 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan, Step
+
+
+class Tool(t.Protocol):
+    """The host tool, as the resources that need it at boot see it: its module, loaded when it is called for."""
+
+    KINDS: Kinds
+
+    def planned(self) -> tuple[str, str, list[Step]]:
+        """The tool there is ("" for none), the one there shall be, and the steps between."""
+
+
+def with_tool(plan: Plan, planned: tuple[str, str, list[Step]]) -> None:
+    """Have a plan install the tool first, when it is not the one there shall be."""
+    found, wanted, steps = planned
+    if not steps:
+        return
+    if plan.before:
+        plan.before["tool"] = found
+    plan.after["tool"] = wanted
+    plan.steps[:0] = [step for step in steps if step not in plan.steps]
 
 
 class Wanted(t.Protocol):

@@ -12,12 +12,14 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record
+from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import local_file, mount, nfs, nfs_mounts
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
+    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 OPTIONS = {
     "local_file": ("path",),
@@ -53,11 +55,12 @@ class Seen(mount.Seen):
 
 
 class Backends:
-    """The storage backends of this host."""
+    """The storage backends of this host. ``tool`` gives the host tool, which checks and mounts them at boot."""
 
     name = "backend"
 
-    def __init__(self) -> None:
+    def __init__(self, tool: t.Callable[[], Tool]) -> None:
+        self.tool = tool
         self.claimant: str | None = None
         self.removed: set[str] = set()
 
@@ -168,6 +171,8 @@ class Backends:
                 inner(connection, known)
 
         plan.commit = commit
+        if wanted.kind == "nfs" and wanted.enabled:
+            with_tool(plan, seen.tool(self.tool))
         return plan
 
     def _default(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> bool:
@@ -291,7 +296,7 @@ class Backends:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
-        return steps.KINDS
+        return {**steps.KINDS, **self.tool().KINDS}
 
 
 def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:

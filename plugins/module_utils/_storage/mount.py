@@ -21,6 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
+    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 BASE = "/var/lib/microvm/mounts"
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
@@ -30,6 +31,7 @@ class Seen:
     """The registry's mounts and users, mountinfo, and what a look at each mount gave (by path)."""
 
     def __init__(self, probed: t.Callable[[list[registry.Row]], list[str]], seconds: float) -> None:
+        self._tool: tuple[str, str, list[Step]] | None = None
         with registry.reading() as connection:
             self.rows = {row["id"]: row for row in registry.rows(connection, "SELECT * FROM mounts")}
             users = registry.rows(connection, "SELECT * FROM mount_users ORDER BY rowid")
@@ -50,6 +52,12 @@ class Seen:
         for row in self.backends.values():
             if row["kind"] == "local_file":
                 yield {"path": row["config"]["path"]}
+
+    def tool(self, tool: t.Callable[[], Tool]) -> tuple[str, str, list[Step]]:
+        """What ``planned`` of the host tool says; looked up once, for all items."""
+        if self._tool is None:
+            self._tool = tool().planned()
+        return self._tool
 
     def of(self, user: str) -> registry.Row | None:
         """The mount that ``user`` uses."""

@@ -9,12 +9,14 @@ import functools
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import holders, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
+    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 LIVE = {"mounted": True, "unmounted": False, "present": None}
 """What each state wants of the mount now; None: as it is."""
@@ -41,9 +43,12 @@ def timeout_of(item: dict[str, t.Any], prefix: str) -> int:
 
 
 class NfsMounts:
-    """Exports mounted on this host."""
+    """Exports mounted on this host. ``tool`` gives the host tool, which mounts at boot what systemd could not."""
 
     name = "mount"
+
+    def __init__(self, tool: t.Callable[[], Tool]) -> None:
+        self.tool = tool
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
@@ -137,6 +142,8 @@ class NfsMounts:
         )
         if part.pending:
             plan.notes["pending_remount"] = part.pending
+        if use.persistent:
+            with_tool(plan, seen.tool(self.tool))
         return plan
 
     def report(self, wanted: Mount, seen: mount.Seen) -> dict[str, t.Any]:
@@ -154,7 +161,7 @@ class NfsMounts:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
-        return steps.KINDS
+        return {**steps.KINDS, **self.tool().KINDS}
 
 
 def _registered(user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wanted: Mount) -> mount.Use:

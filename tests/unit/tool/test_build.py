@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host tool: the same bytes from everywhere, complete, and it runs without Ansible."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from ansible_collections.microvm.host.plugins.module_utils._tool import build
+
+ROOT = Path(build.__file__).parents[2]
+IN_A_ZIP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.microvm.host.plugins.module_utils._tool import build
+sys.stdout.buffer.write(build.archive(build.sources()))
+"""
+LOAD = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+
+
+def payload(path: Path) -> None:
+    """A zip as a module's payload is: all of module_utils below package markers."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        packages = set()
+        for source in sorted((ROOT / "module_utils").rglob("*.py")):
+            name = "ansible_collections/microvm/host/plugins/" + source.relative_to(ROOT).as_posix()
+            file.write(source, name)
+            parts = name.split("/")[:-1]
+            packages |= {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+        for package in sorted(packages):
+            file.writestr(package + "/__init__.py", "")
+
+
+def test_same_bytes_from_files_and_from_a_payload(tmp_path: Path) -> None:
+    payload(tmp_path / "payload.zip")
+    command = [sys.executable, "-I", "-c", IN_A_ZIP, str(tmp_path / "payload.zip")]
+    from_zip = subprocess.run(command, check=True, capture_output=True).stdout
+    assert from_zip == build.archive(build.sources())
+    assert from_zip.startswith(b"#!/usr/bin/env python3\nPK")
+
+
+def test_the_digest_follows_the_sources() -> None:
+    files = build.sources()
+    changed = dict(files)
+    changed[next(iter(changed))] += b"\n"
+    assert build.digest(files) == build.digest(dict(reversed(files.items()))) != build.digest(changed)
+
+
+def test_nothing_is_missing() -> None:
+    """What a parser finds of imports is what the tool has."""
+    files = build.sources()
+    assert "ansible_collections/microvm/host/plugins/module_utils/_tool/recover.py" in files
+    for data in files.values():
+        for node in ast.walk(ast.parse(data)):
+            assert not isinstance(node, ast.ImportFrom) or node.level == 0
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                assert name.split(".")[0] != "ansible"
+                path = name.replace(".", "/") + ".py"
+                if name.startswith(build.HERE) and (ROOT.parents[3] / path).exists():
+                    assert path in files
+
+
+def test_no_module_of_ansible_comes_along() -> None:
+    assert not [path for path in build.sources() if path.endswith("_core/entry.py")]
+
+
+def test_it_runs_by_itself(tmp_path: Path) -> None:
+    files = build.sources()
+    tool = tmp_path / "microvm-tool"
+    tool.write_bytes(build.archive(files))
+    for argument, said in (("--help", "recover"), ("--version", build.digest(files))):
+        command = [sys.executable, "-I", str(tool), argument]
+        assert said in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_every_part_loads_from_the_archive(tmp_path: Path) -> None:
+    files = build.sources()
+    tool = tmp_path / "microvm-tool"
+    tool.write_bytes(build.archive(files))
+    names = [path[:-3].replace("/", ".") for path in files]
+    subprocess.run([sys.executable, "-I", "-c", LOAD, str(tool), *names], check=True)
