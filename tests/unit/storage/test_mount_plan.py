@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is planned for a mount: from what the registry says, mountinfo shows and a look at the mount gave."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._host import holders, mounts, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
+
+PATH = "/var/lib/microvm/mounts/vms"
+LINE = (
+    "71 28 0:40 / %s rw,nosuid,nodev,noexec,relatime shared:39 - nfs4 nas1:/export/rw rw,vers=4.2,rsize=1048576,"
+    "wsize=1048576,namlen=255,hard,proto=tcp,timeo=600,retrans=2,sec=sys,clientaddr=10.77.0.11,local_lock=none,"
+    "addr=10.77.0.71"
+)
+"""As a lab host shows an export that was mounted with the default options."""
+
+
+class World:
+    """A host: its registry, its unit files, its mounts, who uses them."""
+
+    def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch) -> None:
+        path = str(folder / "registry.db")
+        for function in ("reading", "writing"):
+            patch.setattr(registry, function, functools.partial(getattr(registry, function), path))
+        patch.setattr(systemd, "DIRECTORY", str(folder))
+        patch.setattr(mounts, "table", lambda: [mounts.parse_line(line) for line in self.lines])
+        patch.setattr(holders, "of_mount", lambda path: list(self.busy))
+        self.folder = folder
+        self.lines: list[str] = []
+        self.busy: list[str] = []
+        self.looks: dict[str, dict[str, t.Any]] = {PATH: {"status": "ok"}}
+
+    def seen(self) -> mount.Seen:
+        found = mount.Seen(lambda rows: [], 1)
+        found.looks.update(self.looks)
+        return found
+
+    def plan(self, use: mount.Use) -> mount.Part:
+        return mount.present(use, self.seen())
+
+    def made(self, use: mount.Use, line: str = LINE % PATH) -> None:
+        """As after a run for ``use``."""
+        self.lines = [line]
+        if use.persistent:
+            unit = self.folder / systemd.unit_of_path(PATH)
+            from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+            unit.write_text(steps.unit_text(use.asked, PATH))
+            (self.folder / "remote-fs.target.wants").mkdir(exist_ok=True)
+            link = self.folder / "remote-fs.target.wants" / unit.name
+            if not link.is_symlink():
+                os.symlink(unit, link)
+        seen = self.seen()
+        row = seen.of(use.user) or seen.by_identity(nfs.identity(use.asked))
+        shown = nfs.shown(mounts.parse_line(line), use.asked)
+        known = {"path": PATH, "shown": shown, "version": "4.2", "address": "10.77.0.71"}
+        with registry.writing() as connection:
+            mount.store(connection, use, mount.Part(row=row), known)
+
+
+@pytest.fixture(name="world")
+def a_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def use(user: str = "mount:vms", path: str = PATH, **more: t.Any) -> mount.Use:
+    """What the module asks for by default; ``options``, ``server``, ``version`` go into the asked mount."""
+    item = {"server": "nas1", "export": "/export/rw", **{key: more.pop(key) for key in ASKED if key in more}}
+    asked = nfs.asked(item, "", None)
+    wanted = mount.Use(user, asked, True, True, path, mount.BASE, "vms", "read", "", 15)
+    return dataclasses.replace(wanted, **more)
+
+
+ASKED = ("server", "export", "version", "options")
+
+
+def kinds(part: mount.Part) -> list[str]:
+    return [type(step).__name__ for step in part.steps]
+
+
+def test_new(world: World) -> None:
+    part = world.plan(use())
+    assert kinds(part) == ["AttachMount", "WriteUnit", "ReloadUnits"]
+    assert part.before == {}
+    assert (part.after["mounted"], part.after["persistent"]) == ("yes", True)
+
+
+def test_new_until_the_next_boot(world: World) -> None:
+    assert kinds(world.plan(use(persistent=False))) == ["AttachMount"]
+
+
+def test_new_but_not_in_service_is_only_tried(world: World) -> None:
+    part = world.plan(use(mounted=False, persistent=False, marker="any", path=""))
+    assert kinds(part) == ["AttachMount"]
+    assert not part.steps[0].place and part.steps[0].makes == []  # type: ignore[attr-defined]
+
+
+def test_unchanged(world: World) -> None:
+    world.made(use())
+    part = world.plan(use())
+    assert part.steps == []
+    assert part.before == part.after
+
+
+def test_a_server_under_two_names_is_known_by_its_address(world: World) -> None:
+    literal = use(server="10.77.0.71")
+    world.made(literal)  # mountinfo shows nas1, which was mounted first
+    assert world.plan(literal).steps == []
+    world.lines = [(LINE % PATH).replace("addr=10.77.0.71", "addr=10.77.0.72")]
+    assert world.plan(literal).before["mounted"] == "other source nas1:/export/rw"
+
+
+DRIFT = {
+    "vanished": (lambda line: [], "no", ["AttachMount"]),
+    "stacked": (lambda line: [line, line.replace("71 28", "72 71")], "2 mounts stacked", ["AttachMount"]),
+    "other source": (
+        lambda line: [line.replace("/export/rw ", "/export/ro ")],
+        "other source nas1:/export/ro",
+        ["AttachMount"],
+    ),
+    "flag": (lambda line: [line.replace("nosuid,", "")], "options drifted: nosuid", ["SetFlags"]),
+    "option": (lambda line: [line.replace("timeo=600", "timeo=50")], "options drifted: timeo", ["AttachMount"]),
+}
+
+
+@pytest.mark.parametrize("what", DRIFT)
+def test_drift_is_named_and_put_right(world: World, what: str) -> None:
+    change, says, steps = DRIFT[what]
+    world.made(use())
+    world.lines = change(LINE % PATH)
+    part = world.plan(use())
+    assert (part.before["mounted"], part.after["mounted"]) == (says, "yes")
+    assert kinds(part) == steps
+
+
+def test_a_stale_mount_is_mounted_again(world: World) -> None:
+    world.made(use())
+    world.looks[PATH] = {"status": "stale"}
+    part = world.plan(use())
+    assert part.before["mounted"] == "stale"
+    assert kinds(part) == ["AttachMount"]
+
+
+def test_a_dead_server_is_no_drift(world: World) -> None:
+    world.made(use())
+    world.looks[PATH] = {"status": "unreachable"}
+    assert world.plan(use()).steps == []
+
+
+def test_what_the_kernel_negotiated_is_no_drift(world: World) -> None:
+    world.made(use())
+    world.lines = [(LINE % PATH).replace("rsize=1048576", "rsize=262144").replace("10.77.0.11", "10.77.0.12")]
+    assert world.plan(use()).steps == []
+
+
+def test_flags_change_in_place(world: World) -> None:
+    world.made(use())
+    part = world.plan(use(options=["ro"]))
+    assert kinds(part) == ["WriteUnit", "ReloadUnits", "SetFlags"]
+
+
+def test_drift_of_a_mount_in_use_waits(world: World) -> None:
+    world.made(use())
+    world.lines = [(LINE % PATH).replace("timeo=600", "timeo=50")]
+    world.busy = ["qemu (4711)"]
+    part = world.plan(use())
+    assert part.steps == []
+    assert part.pending == ["qemu (4711)"]
+    assert "in use by qemu (4711)" in part.warnings[0]
+
+
+def test_an_edit_of_a_mount_in_use_is_tried_stored_and_waits(world: World) -> None:
+    world.made(use())
+    world.busy = ["qemu (4711)"]
+    part = world.plan(use(options=["timeo=300"]))
+    assert kinds(part) == ["AttachMount", "WriteUnit", "ReloadUnits"]
+    assert not part.steps[0].place  # type: ignore[attr-defined]
+    assert part.pending == ["qemu (4711)"]
+
+
+def test_an_edited_unit_is_written_again(world: World) -> None:
+    world.made(use())
+    unit = world.folder / systemd.unit_of_path(PATH)
+    unit.write_text(unit.read_text() + "# by hand\n")
+    part = world.plan(use())
+    assert kinds(part) == ["WriteUnit", "ReloadUnits"]
+    assert (part.before["unit"], part.after["unit"]) == ("edited", "written")
+
+
+def test_out_of_service_leaves_nothing(world: World) -> None:
+    world.made(use())
+    part = world.plan(use(mounted=False, persistent=False))
+    assert kinds(part) == ["RemoveUnit", "ReloadUnits", "DetachMount"]
+    assert part.steps[-1].forget  # type: ignore[attr-defined]
+
+
+def test_out_of_service_waits_for_who_uses_it_when_told(world: World) -> None:
+    world.made(use())
+    world.busy = ["qemu (4711)"]
+    part = world.plan(use(mounted=False, persistent=False, patient=True))
+    assert kinds(part) == ["RemoveUnit", "ReloadUnits"]
+    assert part.pending == ["qemu (4711)"]
+
+
+def test_an_edit_out_of_service_is_tried(world: World) -> None:
+    off = use(mounted=False, persistent=False, marker="1f0e3dad-0000-0000-0000-000000000000")
+    world.made(off)
+    world.lines = []
+    part = world.plan(dataclasses.replace(off, asked=use(options=["timeo=300"]).asked))
+    assert kinds(part) == ["AttachMount"]
+    assert not part.steps[0].place  # type: ignore[attr-defined]
+
+
+def test_a_second_user_shares_the_mount(world: World) -> None:
+    world.made(use())
+    part = world.plan(use("backend:nas", path=""))
+    assert kinds(part) == ["Record"]
+    world.made(use("backend:nas"))
+    assert [type(step).__name__ for step in mount.absent("mount:vms", world.seen(), 15).steps] == ["Record"]
+
+
+def test_the_last_user_takes_all_with_it(world: World) -> None:
+    world.made(use())
+    part = mount.absent("mount:vms", world.seen(), 15)
+    assert kinds(part) == ["RemoveUnit", "ReloadUnits", "DetachMount"]
+    assert part.after == {}
+
+
+REFUSED = {
+    "another user, other options": (use("backend:nas", path="", options=["timeo=300"]), "with other options"),
+    "another user, other path": (use("backend:nas", path="/mnt/x"), "is mounted for mount vms on"),
+    "own mount, other path": (use(path="/mnt/x"), "was chosen when the mount was made"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_conflicts_name_what_is_in_the_way(world: World, what: str) -> None:
+    wanted, says = REFUSED[what]
+    world.made(use())
+    with pytest.raises(HostError, match=says) as caught:
+        world.plan(wanted)
+    assert caught.value.kind == "conflict"
+
+
+def test_a_path_that_is_a_mount_point_is_refused(world: World) -> None:
+    world.lines = [LINE % PATH]
+    with pytest.raises(HostError, match="is a mount point already, of nas1:/export/rw"):
+        world.plan(use())
+
+
+def test_unmounting_what_others_use_is_refused(world: World) -> None:
+    world.made(use())
+    world.made(use("backend:nas"))
+    with pytest.raises(HostError, match="is used by backend nas") as caught:
+        world.plan(use(mounted=False))
+    assert caught.value.kind == "in_use"
