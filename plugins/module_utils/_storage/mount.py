@@ -280,7 +280,7 @@ def _attach(use: Use, path: str, place: bool = True, replaces: bool = False) -> 
         probe=use.probe,
         marker=use.marker,
         seconds=use.seconds,
-        makes=missing(path or use.base) if place else [],
+        makes=missing(path or use.base) if place and not replaces else [],  # what hangs is not touched
     )
 
 
