@@ -13,6 +13,7 @@ Requests: {"do": "run", "module", "args", "trace": bool, "kill": null or [role, 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import runpy
@@ -33,6 +34,9 @@ OUTPUT = "/run/faults.out"
 STATE = "/var/lib/microvm"
 REGISTRY = STATE + "/registry.db"
 UNITS = "/etc/systemd/system"
+TOOL = "/usr/local/libexec/microvm"
+LARGE = 65536
+"""Of a file with more bytes the digest is enough."""
 RUN_SECONDS = 60.0
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,"
@@ -192,7 +196,8 @@ def files_below(top: str, points: set[str]) -> t.Iterator[tuple[str, str]]:
             for name in sorted(os.listdir(top)):
                 yield from files_below(os.path.join(top, name), points)
     else:
-        yield top, Path(top).read_text(errors="replace")
+        data = Path(top).read_bytes()
+        yield top, hashlib.sha256(data).hexdigest() if len(data) > LARGE else data.decode(errors="replace")
 
 
 def registry() -> dict[str, t.Any]:
@@ -224,7 +229,8 @@ def snapshot() -> dict[str, t.Any]:
     files = dict(files_below(STATE, points))
     files.update(files_below("/etc/microvm", set()))
     files.update((path, what) for path, what in files_below("/run/microvm", set()) if "/locks" not in path)
-    for folder in (UNITS, UNITS + "/remote-fs.target.wants"):
+    files.update(files_below(TOOL, set()))
+    for folder in (UNITS, UNITS + "/remote-fs.target.wants", UNITS + "/multi-user.target.wants"):
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if "microvm" in name:
                 files.update(files_below(os.path.join(folder, name), set()))
@@ -252,7 +258,7 @@ def wipe() -> dict[str, t.Any]:
     for path in snapshot()["files"]:
         if path.startswith(UNITS):
             os.unlink(path)
-    for folder in (STATE, "/etc/microvm", "/run/microvm"):
+    for folder in (STATE, "/etc/microvm", "/run/microvm", TOOL):
         shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     return {}

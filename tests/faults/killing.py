@@ -20,6 +20,9 @@ State = dict[str, Any]
 
 BASES = ("/var/lib/microvm", "/var/lib/microvm/mounts", "/run/microvm")
 """Directories of the collection as a whole: there or not, that is no state of a resource."""
+TOOL = "/usr/local/libexec/microvm"
+TOOL_PARTS = 5
+"""Its directory, the file, the link to it, the unit, the link that has it started."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Stage:
             empty(self.nas, export)
         for module, args in self.pair.given:
             self.run(module, args)
-        self.away = False
+        for forward in (True, False):
+            self.step(forward)
 
     def blank(self) -> None:
         """Before going there: a place that nobody has used."""
@@ -173,7 +177,7 @@ def like(state: State, other: State) -> bool:
 
 
 def comparable(state: State) -> State:
-    """The state without what outlives a backend: its directory and its marker. Parts of the two are not taken away."""
+    """The state without what outlives a backend: its directory, its marker, the host tool. Parts of them stay in."""
     server = {
         export: {} if set(names) == {".microvm", ".microvm/backend.json"} else names
         for export, names in state["server"].items()
@@ -183,6 +187,9 @@ def comparable(state: State) -> State:
         folder = os.path.dirname(marker)
         for path in (marker, folder, os.path.dirname(folder)):
             files.pop(path, None)
+    tool = {path for path in files if path.startswith(TOOL) or path.endswith("/microvm-recover.service")}
+    if len(tool) == TOOL_PARTS:
+        files = {path: what for path, what in files.items() if path not in tool}
     tables = {name: rows for name, rows in state["registry"].items() if rows and name != "integrity"}
     return {"mounts": state["mounts"], "files": files, "registry": tables, "server": server}
 

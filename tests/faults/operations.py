@@ -64,6 +64,7 @@ def pairs(server: str) -> list[Pair]:
             (LOCAL,),
             ("nfs_export_mount", export),
             ("nfs_export_mount", {**export, "state": "absent"}),
+            blank="/usr/local/libexec/microvm",
         ),
         Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank="/var/lib/microvm/volumes"),
     ]

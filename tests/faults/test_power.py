@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power loss of the host at random points of a change: the registry is whole, the next run sees to the rest."""
+"""Power loss of the host at random points of a change: the registry is whole, boot and next run see to the rest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from tests.faults.rig import Rig
 from tests.lab import Lab, NfsServer, counts
 
 ROUNDS, SAMPLED_ROUNDS = 8, 2
+RECOVERED = """
+systemctl is-system-running --wait >/dev/null
+until ! systemctl --quiet is-active microvm-recover.service; do sleep 0.2; done
+test ! -e /etc/systemd/system/microvm-recover.service || echo settled
+"""
+"""Ends when the boot is complete and what runs then has settled what was left; says so where the tool is."""
 RUN_SECONDS = 1.0
 """About what a run takes; the power goes at a random moment of it."""
 
@@ -38,10 +44,12 @@ def test_power_loss(lab: Lab, rig: Rig, request: pytest.FixtureRequest) -> None:
         power.join()
         rig.stop()
         rig.host.boot()
+        settled = rig.host.ssh(RECOVERED, timeout=60).stdout.strip() == "settled"
         rig.start()
         found = stage.look()
         where = f"round {number}, {after:.2f} s into {json.dumps(args)}"
         assert found["registry"].get("integrity") == "ok", f"{where}: {found['registry']}"
+        assert not (settled and found["registry"]["journal"]), f"{where}: {found['registry']['journal']}"
         stage.away = not stage.away
         stage.run(module, args)
         stage.check(where, stage.away)
