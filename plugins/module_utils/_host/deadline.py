@@ -8,6 +8,7 @@ in the process of the module. Waiting is shared: one poll over the pipes of all 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -128,6 +129,7 @@ def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.N
         while data:
             data = data[os.write(fd, data) :]
 
+    gc.disable()  # a collection would touch, and so copy, each page that is shared with the parent
     try:
         os.setpgid(0, 0)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
@@ -195,13 +197,13 @@ def sweep(
         start(list(range(len(things))))
         moved = time.monotonic()
         while children:
+            # Woken by the end of a child, not by each answer: those are taken in together, at the next look.
             poll = select.poll()
             for child in children:
-                poll.register(child.fd, select.POLLIN | select.POLLHUP)
-            now = time.monotonic()
+                poll.register(child.fd, 0)
             waiting = any(len(order) > 1 for order in children.values())
             until = min(end, moved + patience) if waiting else end
-            poll.poll(max(0.0, until - now) * 1000 + 1)
+            poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1)
             for child in list(children):
                 child.read()
                 order = children[child]

@@ -27,8 +27,8 @@ def from_os(error: OSError, doing: str) -> HostError:
 def text_of(path: str) -> str | None:
     """The text of a small file, None when there is none; bytes that are no UTF-8 as os.fsdecode gives them."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:  # a call reads one per item: half the system calls
+            return file.readall().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
 

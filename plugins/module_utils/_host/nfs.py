@@ -254,9 +254,21 @@ def parse(value: object, field: str, version: str = "default", read_only: bool |
     ``version`` is the asked version: an option that none of its versions has is refused. ``read_only`` is the user's
     own option of that name, None when it was not given. Raises HostError ``invalid`` that names the option at fault.
     """
+    items = tuple(_items(value, field))
+    known = (items, version, read_only)
+    if known not in _parsed:
+        _parsed[known] = _parse(items, field, version, read_only)
+    return _parsed[known]
+
+
+_parsed: dict[tuple[tuple[str, ...], str, bool | None], Options] = {}
+"""What parse() found: the items of a call have few sets of options, and each is asked for several times."""
+
+
+def _parse(items: tuple[str, ...], field: str, version: str, read_only: bool | None) -> Options:
     asked: dict[str, str | None] = {}
     unit: dict[str, None] = {}
-    for item in _items(value, field):
+    for item in items:
         key, text = _option(item, field)
         if key.startswith("x-") or key == "comment":
             unit[_joined((key, text))] = None

@@ -12,6 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import command
 DIRECTORY = "/etc/systemd/system"
 RELOAD_SECONDS = 90.0
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.")
+_ESCAPED = [chr(byte) if chr(byte) in PLAIN else "\\x%02x" % byte for byte in range(256)]
 
 
 def running() -> bool:
@@ -22,16 +23,10 @@ def running() -> bool:
 def unit_of_path(path: str) -> str:
     """The name of the mount unit of a path, as systemd-escape --path --suffix=mount gives it."""
     parts = [part for part in path.split("/") if part]
-    escaped = "-".join("".join(_escaped(part)) for part in parts)
+    escaped = "-".join("".join([_ESCAPED[byte] for byte in os.fsencode(part)]) for part in parts)
     if escaped.startswith("."):
         escaped = "\\x2e" + escaped[1:]
     return (escaped or "-") + ".mount"
-
-
-def _escaped(part: str) -> t.Iterator[str]:
-    for byte in os.fsencode(part):
-        character = chr(byte)
-        yield character if character in PLAIN else "\\x%02x" % byte
 
 
 def literal(value: str) -> str:

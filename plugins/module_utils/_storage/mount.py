@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
+import time
 import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
 
 if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 BASE = "/var/lib/microvm/mounts"
@@ -40,10 +41,12 @@ class Seen:
             for row in registry.rows(connection, "SELECT backend, name FROM volumes ORDER BY name"):
                 self.volumes.setdefault(row["backend"], []).append(row["name"])
         self.users = {row["user"]: row for row in users}
-        self.table = mounts.table()
-        mounted = {mount.path for mount in self.table}
+        self.identities = {row["identity"]: row for row in self.rows.values()}
+        self.stacks: dict[str, list[mounts.Mount]] = {}
+        for mount in mounts.table():
+            self.stacks.setdefault(mount.path, []).append(mount)
         backed = {row["path"]: row.get("uuid") for row in self._paths_of_backends()}
-        paths = [path for path in probed(list(self.rows.values())) if path in mounted or path in backed]
+        paths = [path for path in probed(list(self.rows.values())) if path in self.stacks or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {}
         for index, answer in deadline.sweep(paths, look, seconds):
             self.looks[paths[index]] = answer or {"status": "unreachable"}
@@ -72,15 +75,15 @@ class Seen:
 
     def by_identity(self, identity: str) -> registry.Row | None:
         """The registered mount of an identity."""
-        return next((row for row in self.rows.values() if row["identity"] == identity), None)
+        return self.identities.get(identity)
+
+    def stack(self, path: str) -> list[mounts.Mount]:
+        """The mounts on a path, the visible one last."""
+        return self.stacks.get(path, [])
 
 
 def look(path: str) -> dict[str, t.Any]:
     """Capacity and status of a mount point; may hang, so it runs in a child. ``uuid`` when it carries a marker."""
-    import time
-
-    from ansible_collections.microvm.host.plugins.module_utils._storage import probe
-
     begun = time.monotonic()
     try:
         root = os.open(path, probe.DIRECTORY)
@@ -169,12 +172,9 @@ def _facets(asked: dict[str, t.Any], path: str, persistent: bool) -> dict[str, t
 
 
 def _new(use: Use, seen: Seen) -> Part:
-    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
     part = Part(after=_facets(use.asked, use.path, use.persistent))
     if use.path:
-        refuse_taken(use.path, seen.table)
+        refuse_taken(use.path, seen)
     if use.mounted:
         part.after["mounted"] = "yes"
         part.steps.append(_attach(use, use.path))
@@ -182,40 +182,36 @@ def _new(use: Use, seen: Seen) -> Part:
         part.after["mounted"] = "no"
         part.steps.append(_attach(use, use.path, place=False))
     if use.persistent:
-        part.steps.append(steps.WriteUnit(use.asked, use.path, None, uuid.uuid4().hex[:8]))
-        part.steps.append(ReloadUnits())
+        part.steps += _write_unit(use.asked, use.path, None)
     if not part.steps:
         part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
 
 
 def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
-    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
     path = row["path"]
     own = seen.users.get(use.user)
     part = Part(row=row)
     part.before = _facets(row["asked"], path, bool(own and own["persistent"])) if own else {}
     part.after = _facets(use.asked, path, use.persistent)
-    unit = files.text_of(steps.unit_file(path))
+    unit = files.text_of(units.unit_file(path))
     boots = use.persistent or any(
         each["persistent"] for user, each in seen.users.items() if each["mount"] == row["id"] and user != use.user
     )
-    if boots and (unit != steps.unit_text(use.asked, path) or not os.path.islink(steps.unit_link(path))):
-        part.steps += [steps.WriteUnit(use.asked, path, unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+    if boots and (unit != units.unit_text(use.asked, path) or not os.path.islink(units.unit_link(path))):
+        part.steps += _write_unit(use.asked, path, unit)
         if part.before and unit is None:
             part.before["persistent"] = False
         elif part.before and row["asked"] == use.asked:
             part.before["unit"], part.after["unit"] = "edited", "written"
     elif not boots and unit is not None:
-        part.steps += [steps.RemoveUnit(path, unit, uuid.uuid4().hex[:8]), ReloadUnits()]
+        part.steps += _remove_unit(path, unit)
     if not use.mounted and use.marker and row["asked"] != use.asked:
         part.steps.insert(0, _attach(use, path, place=False))
     if use.mounted:
         _bring_live(use, seen, row, part)
     elif use.mounted is False:
-        stack = mounts.stack_at(path, seen.table)
+        stack = seen.stack(path)
         if part.before:
             part.before["mounted"] = "yes" if stack else "no"
         part.after["mounted"] = "no"
@@ -228,7 +224,7 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             text = "%s is in use by %s: it is unmounted by the first run that finds it idle"
             part.warnings.append(text % (path, ", ".join(part.pending)))
         elif stack:
-            part.steps.append(steps.DetachMount(path, not boots, use.seconds))
+            part.steps.append(_detach(path, not boots, use.seconds))
     if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
         part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
@@ -236,10 +232,8 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
 
 def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     """The steps from what is on the path to what is asked."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
     path = row["path"]
-    stack = mounts.stack_at(path, seen.table)
+    stack = seen.stack(path)
     found, flags_only = _difference(use, row, stack, seen.looks.get(path, {}))
     if part.before:
         part.before["mounted"] = found or "yes"
@@ -248,6 +242,8 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
         return
     wanted = nfs.parsed(use.asked)
     if flags_only and stack:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
         before = [flag for flag in stack[-1].flags if flag in PER_MOUNT]
         part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
         return
@@ -284,6 +280,24 @@ def _attach(use: Use, path: str, place: bool = True, replaces: bool = False) -> 
     )
 
 
+def _detach(path: str, forget: bool, seconds: float) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    return steps.DetachMount(path, forget, seconds)
+
+
+def _write_unit(asked: dict[str, t.Any], path: str, previous: str | None) -> list[Step]:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    return [steps.WriteUnit(asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
+
+
+def _remove_unit(path: str, previous: str) -> list[Step]:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+    return [steps.RemoveUnit(path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
+
+
 def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: dict[str, t.Any]) -> tuple[str, bool]:
     """How the live mount differs from the registered one, in words, and whether per-mount flags would mend it."""
     if not stack:
@@ -315,9 +329,6 @@ def _only_flags_differ(one: dict[str, t.Any], two: dict[str, t.Any], top: mounts
 
 def absent(user: str, seen: Seen, seconds: float) -> Part:
     """The steps that end a use; the mount goes with its last user."""
-    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Record, ReloadUnits
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
     row = seen.of(user)
     if row is None:
         return Part()
@@ -327,11 +338,11 @@ def absent(user: str, seen: Seen, seconds: float) -> Part:
     if others:
         part.steps.append(Record("leave %s to %s" % (row["path"], ", ".join(others))))
         return part
-    part.before["mounted"] = "yes" if mounts.stack_at(row["path"], seen.table) else "no"
-    unit = files.text_of(steps.unit_file(row["path"]))
+    part.before["mounted"] = "yes" if seen.stack(row["path"]) else "no"
+    unit = files.text_of(units.unit_file(row["path"]))
     if unit is not None:
-        part.steps += [steps.RemoveUnit(row["path"], unit, uuid.uuid4().hex[:8]), ReloadUnits()]
-    part.steps.append(steps.DetachMount(row["path"], True, seconds))
+        part.steps += _remove_unit(row["path"], unit)
+    part.steps.append(_detach(row["path"], True, seconds))
     return part
 
 
@@ -367,7 +378,7 @@ def forget(connection: sqlite3.Connection, user: str) -> None:
 
 def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     """What a registered mount is now: status, negotiated version, capacity, probe time."""
-    stack = mounts.stack_at(row["path"], seen.table)
+    stack = seen.stack(row["path"])
     found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
     attached = row["attached"] or row["asked"]
     if not stack or not nfs.is_mount_of(stack[-1], attached, row["address"]):
@@ -394,9 +405,9 @@ def missing(path: str) -> list[str]:
     return found[::-1]
 
 
-def refuse_taken(path: str, table: t.Sequence[mounts.Mount]) -> None:
+def refuse_taken(path: str, seen: Seen) -> None:
     """Raise ``conflict`` when something is mounted on ``path`` already, or fstab speaks of it."""
-    stack = mounts.stack_at(path, table)
+    stack = seen.stack(path)
     if stack:
         raise HostError(
             "conflict",

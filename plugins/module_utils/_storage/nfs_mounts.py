@@ -199,6 +199,8 @@ def described_row(row: dict[str, t.Any], seen: mount.Seen, persistent: bool) -> 
 
 def goes_out(part: mount.Part) -> bool:
     """True when the plan needs the server."""
+    if not part.steps:
+        return False
     from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
     return any(isinstance(step, steps.AttachMount) for step in part.steps)

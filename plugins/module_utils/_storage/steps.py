@@ -14,9 +14,9 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
 
 UNDO_SECONDS = 15.0
 DIRECTORY_MODE = 0o750
@@ -198,16 +198,16 @@ class WriteUnit(Step):
 
     def apply(self, known: Known) -> None:
         path = self.path or known["path"]
-        _write_unit(path, unit_text(self.asked, path), self.nonce)
+        _write_unit(path, units.unit_text(self.asked, path), self.nonce)
 
     def undo(self, known: Known) -> None:
         path = self.path or known.get("path")
         if not path:
             return
-        files.forget(unit_file(path), self.nonce)
+        files.forget(units.unit_file(path), self.nonce)
         if self.previous is not None:
             _write_unit(path, self.previous, self.nonce)
-        elif files.text_of(unit_file(path)) in (unit_text(self.asked, path), None):
+        elif files.text_of(units.unit_file(path)) in (units.unit_text(self.asked, path), None):
             _remove_unit(path)
 
 
@@ -268,45 +268,20 @@ class OpenDirectory(Step):
         return True
 
 
-def unit_file(path: str) -> str:
-    """Where the unit of a mount point is."""
-    return os.path.join(systemd.DIRECTORY, systemd.unit_of_path(path))
-
-
-def unit_link(path: str) -> str:
-    """The link that has the unit started at boot."""
-    return os.path.join(systemd.DIRECTORY, "remote-fs.target.wants", systemd.unit_of_path(path))
-
-
-def unit_text(asked: dict[str, t.Any], path: str) -> str:
-    """The unit of an asked mount."""
-    from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
-
-    options = nfs.parsed(asked)
-    return systemd.mount_unit(
-        nfs.source(asked),
-        path,
-        "nfs",
-        parser.unit_options(options, asked["version"]),
-        options.mount_timeout or 30,
-        options.unit_lines(),
-    )
-
-
 def _write_unit(path: str, text: str, nonce: str) -> None:
-    files.write(unit_file(path), os.fsencode(text), 0o644, nonce)
-    link = unit_link(path)
+    files.write(units.unit_file(path), os.fsencode(text), 0o644, nonce)
+    link = units.unit_link(path)
     try:
         os.makedirs(os.path.dirname(link), exist_ok=True)
         if not os.path.islink(link):
-            os.symlink(unit_file(path), link)
+            os.symlink(units.unit_file(path), link)
     except OSError as error:
         raise files.from_os(error, "linking %s" % link) from None
 
 
 def _remove_unit(path: str) -> None:
-    files.remove(unit_link(path))
-    files.remove(unit_file(path))
+    files.remove(units.unit_link(path))
+    files.remove(units.unit_file(path))
 
 
 KINDS: dict[str, type[Step]] = {

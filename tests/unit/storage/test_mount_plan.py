@@ -54,9 +54,9 @@ class World:
         self.lines = [line]
         if use.persistent:
             unit = self.folder / systemd.unit_of_path(PATH)
-            from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+            from ansible_collections.microvm.host.plugins.module_utils._storage import units
 
-            unit.write_text(steps.unit_text(use.asked, PATH))
+            unit.write_text(units.unit_text(use.asked, PATH))
             (self.folder / "remote-fs.target.wants").mkdir(exist_ok=True)
             link = self.folder / "remote-fs.target.wants" / unit.name
             if not link.is_symlink():
