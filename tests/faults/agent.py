@@ -265,8 +265,12 @@ def wipe() -> dict[str, t.Any]:
 
 
 def remove(request: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Remove a directory and what is in it."""
-    shutil.rmtree(request["path"], ignore_errors=True)
+    """Remove a directory and what is in it, or a file."""
+    path = request["path"]
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
     return {}
 
 

@@ -74,13 +74,11 @@ class Stage:
 
     def blank(self) -> None:
         """Before going there: a place that nobody has used."""
-        place = self.pair.blank
-        if self.away or not place:
-            return
-        if place.startswith("/"):
-            self.rig.ask(do="remove", path=place)
-        else:
-            empty(self.nas, place)
+        for place in () if self.away else self.pair.blank:
+            if place.startswith("/"):
+                self.rig.ask(do="remove", path=place)
+            else:
+                empty(self.nas, place)
 
     def run(self, module: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Run a module to its end; AssertionError when it failed."""

@@ -13,19 +13,26 @@ Call = tuple[str, dict[str, Any]]
 LOCAL: Call = ("storage_backend", {"name": "local", "kind": "local_file"})
 
 
+TOOL = (
+    "/usr/local/libexec/microvm",
+    "/etc/systemd/system/microvm-recover.service",
+    "/etc/systemd/system/multi-user.target.wants/microvm-recover.service",
+)
+
+
 @dataclass(frozen=True)
 class Pair:
     """``there`` takes the host from the one state to the other, ``back`` returns it; ``given`` are run before.
 
-    ``blank`` is the export or directory (a path) that is emptied before each ``there``, so that the identity marker
-    is made anew.
+    ``blank`` are the exports that are emptied and the files and directories (paths) that are removed before each
+    ``there``, so that the identity marker is made anew, or the host tool.
     """
 
     name: str
     given: tuple[Call, ...]
     there: Call
     back: Call
-    blank: str = ""
+    blank: tuple[str, ...] = ()
 
     def call(self, forward: bool) -> Call:
         """The call that leads away from the state that the host is in."""
@@ -39,13 +46,13 @@ def pairs(server: str) -> list[Pair]:
     export = {"name": "vms", "server": server, "export": "/export/rw2"}
     backend = "storage_backend"
     return [
-        Pair("nfs backend", (LOCAL,), (backend, nfs), (backend, {"name": "nas", "state": "absent"}), blank="rw"),
+        Pair("nfs backend", (LOCAL,), (backend, nfs), (backend, {"name": "nas", "state": "absent"}), blank=("rw",)),
         Pair(
             "local backend",
             (LOCAL,),
             (backend, disk),
             (backend, {"name": "disk", "state": "absent"}),
-            blank=disk["path"],
+            blank=(disk["path"],),
         ),
         Pair(
             "edit",
@@ -64,7 +71,7 @@ def pairs(server: str) -> list[Pair]:
             (LOCAL,),
             ("nfs_export_mount", export),
             ("nfs_export_mount", {**export, "state": "absent"}),
-            blank="/usr/local/libexec/microvm",
+            blank=TOOL,
         ),
-        Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank="/var/lib/microvm/volumes"),
+        Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank=("/var/lib/microvm/volumes",)),
     ]
