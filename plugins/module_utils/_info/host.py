@@ -19,14 +19,10 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
     """
     nfs_mounts.timeout_of({"timeout": timeout}, "")
 
-    def probed(rows: list[registry.Row]) -> list[str]:
-        return [row["path"] for row in rows] + local if refresh else local
+    def probed(seen: mount.Seen) -> list[str]:
+        local = [row["config"]["path"] for row in seen.backends.values() if row["kind"] == "local_file"]
+        return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
-    with registry.reading() as connection:
-        local = [
-            row["config"]["path"]
-            for row in registry.rows(connection, "SELECT config FROM backends WHERE kind = 'local_file'")
-        ]
     seen = mount.Seen(probed, timeout)
     intents = journal.left_open()
     return {

@@ -63,6 +63,7 @@ class Backends:
         self.tool = tool
         self.claimant: str | None = None
         self.removed: set[str] = set()
+        self.hung: set[mount.Hung] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Backend:
         """See Resource."""
@@ -123,19 +124,15 @@ class Backends:
 
     def observe(self, wanted: t.Sequence[Backend]) -> Seen:
         """See Resource."""
-        known = {"backend:" + each.name for each in wanted}
-        names_of = {each.name for each in wanted}
-        seconds = max((each.timeout for each in wanted), default=1)
-        with registry.reading() as connection:
-            uses = {
-                row["mount"] for row in registry.rows(connection, "SELECT * FROM mount_users") if row["user"] in known
-            }
-            locals_ = [
-                row["config"]["path"]
-                for row in registry.rows(connection, "SELECT * FROM backends WHERE kind = 'local_file'")
-                if row["name"] in names_of
-            ]
-        return Seen(lambda rows: [row["path"] for row in rows if row["id"] in uses] + locals_, seconds)
+        users = {"backend:" + each.name for each in wanted}
+
+        def probed(seen: mount.Seen) -> list[str]:
+            used = {use["mount"] for user, use in seen.users.items() if user in users}
+            found = [seen.backends[each.name] for each in wanted if each.name in seen.backends]
+            local = [row["config"]["path"] for row in found if row["kind"] == "local_file"]
+            return local + [row["path"] for row in seen.rows.values() if row["id"] in used]
+
+        return Seen(probed, max((each.timeout for each in wanted), default=1), self.hung)
 
     def plan(self, wanted: Backend, seen: Seen) -> Plan:
         """See Resource."""

@@ -27,11 +27,17 @@ if t.TYPE_CHECKING:
 BASE = "/var/lib/microvm/mounts"
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
 
+Hung = tuple[str, t.Optional[int]]
+"""A mount that did not answer: its path, and its id in mountinfo (another mount there has another)."""
+
 
 class Seen:
-    """The registry's mounts and users, mountinfo, and what a look at each mount gave (by path)."""
+    """The registry's mounts and users, mountinfo, and what a look at each mount gave (by path).
 
-    def __init__(self, probed: t.Callable[[list[registry.Row]], list[str]], seconds: float) -> None:
+    ``probed`` says of which paths. Mounts in ``hung`` are not looked at again; those that do not answer are added.
+    """
+
+    def __init__(self, probed: t.Callable[[Seen], list[str]], seconds: float, hung: set[Hung] | None = None) -> None:
         self._tool: tuple[str, str, list[Step]] | None = None
         with registry.reading() as connection:
             self.rows = {row["id"]: row for row in registry.rows(connection, "SELECT * FROM mounts")}
@@ -41,6 +47,7 @@ class Seen:
             for row in registry.rows(connection, "SELECT backend, name FROM volumes ORDER BY name"):
                 self.volumes.setdefault(row["backend"], []).append(row["name"])
         self.users = {row["user"]: row for row in users}
+<<<<<<< Updated upstream
         self.identities = {row["identity"]: row for row in self.rows.values()}
         self.stacks: dict[str, list[mounts.Mount]] = {}
         for mount in mounts.table():
@@ -48,13 +55,20 @@ class Seen:
         backed = {row["path"]: row.get("uuid") for row in self._paths_of_backends()}
         paths = [path for path in probed(list(self.rows.values())) if path in self.stacks or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {}
+=======
+        self.table = mounts.table()
+        hung = set() if hung is None else hung
+        tops = {mount.path: mount.id for mount in self.table}
+        backed = {row["config"]["path"] for row in self.backends.values() if row["kind"] == "local_file"}
+        wanted = [path for path in probed(self) if path in tops or path in backed]
+        self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
+        paths = [path for path in wanted if (path, tops.get(path)) not in hung]
+>>>>>>> Stashed changes
         for index, answer in deadline.sweep(paths, look, seconds):
-            self.looks[paths[index]] = answer or {"status": "unreachable"}
-
-    def _paths_of_backends(self) -> t.Iterator[registry.Row]:
-        for row in self.backends.values():
-            if row["kind"] == "local_file":
-                yield {"path": row["config"]["path"]}
+            if answer is None:
+                hung.add((paths[index], tops.get(paths[index])))
+            else:
+                self.looks[paths[index]] = answer
 
     def tool(self, tool: t.Callable[[], Tool]) -> tuple[str, str, list[Step]]:
         """What ``planned`` of the host tool says; looked up once, for all items."""

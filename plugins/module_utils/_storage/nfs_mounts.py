@@ -49,6 +49,7 @@ class NfsMounts:
 
     def __init__(self, tool: t.Callable[[], Tool]) -> None:
         self.tool = tool
+        self.hung: set[mount.Hung] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
@@ -93,7 +94,7 @@ class NfsMounts:
 
     def registered(self) -> list[str]:
         """See Resource."""
-        return [user[6:] for user in mount.Seen(lambda rows: [], 0).users if user.startswith("mount:")]
+        return [user[6:] for user in mount.Seen(lambda seen: [], 0).users if user.startswith("mount:")]
 
     def removal(self, name: str) -> Mount:
         """See Resource."""
@@ -104,10 +105,11 @@ class NfsMounts:
         users = {"mount:" + each.name for each in wanted}
         identities = {nfs.identity(each.use.asked) for each in wanted if each.use is not None}
 
-        def probed(rows: list[dict[str, t.Any]]) -> list[str]:
-            return [row["path"] for row in rows if row["identity"] in identities or users]
+        def probed(seen: mount.Seen) -> list[str]:
+            used = {use["mount"] for user, use in seen.users.items() if user in users}
+            return [row["path"] for row in seen.rows.values() if row["identity"] in identities or row["id"] in used]
 
-        return mount.Seen(probed, max((each.timeout for each in wanted), default=1))
+        return mount.Seen(probed, max((each.timeout for each in wanted), default=1), self.hung)
 
     def plan(self, wanted: Mount, seen: mount.Seen) -> Plan:
         """See Resource."""
