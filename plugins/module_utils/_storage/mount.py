@@ -47,23 +47,16 @@ class Seen:
             for row in registry.rows(connection, "SELECT backend, name FROM volumes ORDER BY name"):
                 self.volumes.setdefault(row["backend"], []).append(row["name"])
         self.users = {row["user"]: row for row in users}
-<<<<<<< Updated upstream
         self.identities = {row["identity"]: row for row in self.rows.values()}
         self.stacks: dict[str, list[mounts.Mount]] = {}
         for mount in mounts.table():
             self.stacks.setdefault(mount.path, []).append(mount)
-        backed = {row["path"]: row.get("uuid") for row in self._paths_of_backends()}
-        paths = [path for path in probed(list(self.rows.values())) if path in self.stacks or path in backed]
-        self.looks: dict[str, dict[str, t.Any]] = {}
-=======
-        self.table = mounts.table()
         hung = set() if hung is None else hung
-        tops = {mount.path: mount.id for mount in self.table}
+        tops = {path: stack[-1].id for path, stack in self.stacks.items()}
         backed = {row["config"]["path"] for row in self.backends.values() if row["kind"] == "local_file"}
         wanted = [path for path in probed(self) if path in tops or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
         paths = [path for path in wanted if (path, tops.get(path)) not in hung]
->>>>>>> Stashed changes
         for index, answer in deadline.sweep(paths, look, seconds):
             if answer is None:
                 hung.add((paths[index], tops.get(paths[index])))
