@@ -87,6 +87,7 @@ backends:
       version_negotiated: "4.2"
       options: [hard, nosuid, nodev, noexec, relatime]
       read_only: false
+      probe_seconds: 0.003
 mounts:
   description: Mounts, each as RV(microvm.host.nfs_export_mount#module:mounts) has it.
   returned: success
@@ -103,8 +104,15 @@ mounts:
       version_negotiated: "4.2"
       options: [hard, nosuid, nodev, noexec, relatime, ro]
       status: read_only
+      capacity:
+        total_bytes: 1099511627776
+        used_bytes: 274877906944
+        free_bytes: 824633720832
+        inodes_total: 67108864
+        inodes_free: 66000000
       persistent: true
       read_only: true
+      probe_seconds: 0.003
 volumes:
   description: Volumes of this host on its backends.
   returned: success
@@ -139,15 +147,19 @@ locks:
   contains:
     resource:
       description: What it is, V(backend) or V(mount).
+      returned: always
       type: str
     name:
       description: Its name.
+      returned: always
       type: str
     pid:
       description: The process that changes it.
+      returned: always
       type: int
     since:
       description: Since when, UTC.
+      returned: always
       type: str
   sample:
     - name: nfs-prod

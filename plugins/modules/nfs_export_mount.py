@@ -143,7 +143,7 @@ EXAMPLES = r"""
 - name: Mount one export, now and at boot
   microvm.host.nfs_export_mount:
     server: nas.example.com
-    export: /mnt/tank/images
+    export: /mnt/tank/iso
 
 - name: Mount several exports in one call
   microvm.host.nfs_export_mount:
@@ -185,13 +185,12 @@ EXAMPLES = r"""
     name: legacy
     state: absent
 
-- name: Go on without the images when their server is down
+- name: Go on without the archive when its server is down
   block:
-    - name: Mount the images
+    - name: Mount the archive
       microvm.host.nfs_export_mount:
-        name: images
-        server: nas.example.com
-        export: /mnt/tank/images
+        server: archive.example.com
+        export: /archive
   rescue:
     - name: Fail for any other reason
       ansible.builtin.fail:
@@ -364,7 +363,7 @@ error:
       type: str
       sample: unreachable
     item:
-      description: Name of the item that failed.
+      description: Name of the item that failed; null when the whole call was refused.
       returned: always
       type: str
       sample: images

@@ -404,7 +404,7 @@ error:
       type: str
       sample: in_use
     item:
-      description: Name of the item that failed.
+      description: Name of the item that failed; null when the whole call was refused.
       returned: always
       type: str
       sample: nfs-prod

@@ -1,13 +1,25 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The examples of the documentation are what the modules take."""
+"""The documentation of a module is what it does: its examples run, and what it returns is what RETURN says."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.contract.specs import Spec, example_tasks, read_all
+from tests.contract import snapshot
+from tests.contract.controller import Controller, Result, Task
+from tests.contract.specs import Spec, example_tasks, names, read, read_all
+from tests.gates.paths import environment
+from tests.lab import Host, Lab, NfsServer, counts
+
+Documented = dict[str, Any]
 
 
 @pytest.mark.parametrize("spec", read_all(), ids=lambda spec: spec.name)
@@ -29,3 +41,215 @@ def test_examples_are_valid(spec: Spec) -> None:
             wanted.append(spec.resource.validate(item, given, f"{spec.plural}[{index}]."))
         spec.resource.together(wanted)
         assert all(each.name for each in wanted), title
+
+
+class Examples:
+    """Runs a module's examples in their order, in one play; the lab's servers stand for those that they name."""
+
+    def __init__(self, controller: Controller, lab: Lab) -> None:
+        nas = lab.servers["nas1"]
+        assert isinstance(nas, NfsServer)
+        self.controller = controller
+        self.meaning = {
+            "nas.example.com": "nas1",
+            "archive.example.com": lab.dead_addresses(1)[0],
+            "2001:db8::7": nas.address6,
+            "192.0.2.9": nas.address,
+            "/mnt/tank/images": "/export/ro",
+            "/mnt/tank/iso": "/export/e01",
+            "/mnt/tank/vms": "/export/rw",
+            "export: /vol/vol0": "export: /export/e02",
+            "export: /scratch": "export: /export/rw2",
+            "export: /templates": "export: /export/ro",
+        }
+
+    def run(self, spec: Spec) -> list[Result]:
+        """The results of the module's own tasks; the play succeeded."""
+        text = spec.examples
+        for shown, real in self.meaning.items():
+            text = text.replace(shown, str(real))
+        playbook = self.controller.scratch / "examples.yml"
+        results = self.controller.scratch / "examples.jsonl"
+        play = {"hosts": snapshot.HOST, "gather_facts": False, "tasks": yaml.safe_load(text)}
+        playbook.write_text(json.dumps([play]))
+        results.unlink(missing_ok=True)
+        done = self.controller.command(["ansible-playbook", playbook], results)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = [json.loads(line)["result"] for line in results.read_text().splitlines()]
+        found = [line for line in lines if (spec.plural or "registry") in line]
+        assert len(found) == len(list(example_tasks(spec))), done.stdout
+        return found
+
+
+def documented(module: str) -> Documented:
+    """RETURN of a module as ansible-doc reads it."""
+    asked = subprocess.run(
+        ["ansible-doc", "--json", f"microvm.host.{module}"], env=environment(), capture_output=True, check=True
+    )
+    found: Documented = json.loads(asked.stdout)[f"microvm.host.{module}"]["return"]
+    return found
+
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "bool": bool,
+    "dict": dict,
+    "float": (int, float),
+    "int": int,
+    "list": list,
+    "str": str,
+}
+OF_EVERY_TASK = {"changed", "failed", "diff", "invocation", "warnings", "exception"}
+"""What Ansible returns, or every module of Ansible."""
+
+
+def own(result: Result) -> dict[str, Any]:
+    """What a result has of the module itself."""
+    return {key: value for key, value in result.items() if key not in OF_EVERY_TASK and not key.startswith("_ansible")}
+
+
+MAY_BE_NONE = {"error.item", "backends.error.item", "mounts.error.item"}
+
+
+class Comparison:
+    """Returned values against what is documented; ``seen`` are the documented keys that were met."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.wrong: set[str] = set()
+
+    def values(self, values: dict[str, Any], keys: Documented, where: str = "") -> None:
+        """Compare a dict with the documented keys below ``where``."""
+        self.wrong |= {f"{where}{key} is not documented" for key in values.keys() - keys.keys()}
+        missing = {key for key, about in keys.items() if about["returned"] == "always"} - values.keys()
+        self.wrong |= {f"{where}{key} is not returned" for key in missing}
+        for key in values.keys() & keys.keys():
+            self.value(values[key], keys[key], where + key)
+
+    def value(self, value: Any, about: Documented, where: str) -> None:
+        """Compare one value."""
+        self.seen.add(where)
+        if value is None and where in MAY_BE_NONE:
+            return
+        if not isinstance(value, TYPES[about["type"]]) or (isinstance(value, bool) and about["type"] != "bool"):
+            self.wrong.add(f"{where} is {value!r}, not {about['type']}")
+            return
+        for each in value if isinstance(value, list) else [value]:
+            if "elements" in about and not isinstance(each, TYPES[about["elements"]]):
+                self.wrong.add(f"{where} has {each!r}, not {about['elements']}")
+            elif "contains" in about:
+                self.values(each, about["contains"], where + ".")
+
+
+def all_keys(keys: Documented, where: str = "") -> Iterator[tuple[str, Documented]]:
+    """Every documented key with what is said of it."""
+    for key, about in keys.items():
+        yield where + key, about
+        yield from all_keys(about.get("contains", {}), f"{where}{key}.")
+
+
+def running(host: Host, command: str) -> Callable[[], Any]:
+    """A process of the host in the background; call what is returned to end it."""
+    pid = host.ssh(f"{command} >/dev/null 2>&1 </dev/null & echo $!").stdout.strip()
+    return lambda: host.ssh(f"kill {pid}")
+
+
+BROKEN = "#!/bin/sh\necho no bus >&2; exit 1\n"
+"""In place of systemctl: a program of the host that fails."""
+
+
+def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
+    """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
+    args = {"name": "kept", "server": "nas1", "export": "/export/e03"}
+    if "kind" in spec.item:
+        args["kind"] = "nfs"
+    task = spec.name
+    yield from controller.run(Task(task, args, check=True))
+    (made,) = controller.run(Task(task, args))
+    yield made
+    let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
+    (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
+    yield pending
+    assert any("sleep" in who for who in pending[spec.singular]["pending_remount"])
+    let_go()
+    yield from controller.run(Task(task, {**args, "options": "vers=3"}))
+    host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)
+    try:
+        (failed,) = controller.run(Task(task, {**args, "name": "new", "export": "/export/e04"}))
+    finally:
+        host.ssh("rm /usr/local/sbin/systemctl")
+    assert failed["error"]["stderr"] == "no bus"
+    yield failed
+
+
+@pytest.mark.parametrize("module", [name for name in names() if read(name).plural])
+def test_examples_run_and_return_what_is_documented(controller: Controller, host: Host, lab: Lab, module: str) -> None:
+    spec = read(module)
+    results = Examples(controller, lab).run(spec)
+    counts.add("real mounts", len(snapshot.look(host).mounts))
+    snapshot.reset(lab)
+    results += other_results(controller, host, spec)
+    keys = documented(module)
+    compared = Comparison()
+    for result in results:
+        compared.values(own(result), keys)
+    assert compared.wrong == set()
+    every = dict(all_keys(keys))
+    assert {key for key in every if key not in compared.seen} == set(), "documented, but never returned"
+    for key, about in every.items():
+        if "sample" in about:
+            Comparison.value(compared, about["sample"], about, key)
+    assert compared.wrong == set(), "samples"
+    assert {key for key, about in every.items() if "contains" not in about and "sample" not in about} == set()
+
+
+def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controller, host: Host, lab: Lab) -> None:
+    """Its items are those of the resource modules, so their RETURN holds for them."""
+    examples = Examples(controller, lab)
+    (bare,) = examples.run(read("host_info"))
+    backends = {
+        "backends": [
+            {"name": "local", "kind": "local_file"},
+            {"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw"},
+        ]
+    }
+    mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
+    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount))
+    host.ssh('python3 -c "$(cat)"', stdin=ROWS)
+    let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
+    (populated,) = examples.run(read("host_info"))
+    let_go()
+    keys = documented("host_info")
+    items = {
+        "backends": documented("storage_backend")["backends"]["contains"],
+        "mounts": documented("nfs_export_mount")["mounts"]["contains"],
+    }
+    for result in (bare, populated):
+        compared = Comparison()
+        compared.values(own(result), {name: {**about, "returned": "always"} for name, about in keys.items()})
+        assert compared.wrong == set()
+    for key in [key for key, about in keys.items() if about["type"] == "list"]:
+        sample, real = keys[key]["sample"], populated[key]
+        assert bool(sample) is bool(real), key
+        assert {name for item in sample for name in item} == {name for item in real for name in item}, key
+        about = items.get(key) or typed(sample)
+        compared = Comparison()
+        for item in [*sample, *real]:
+            compared.values(item, {name: {**said, "returned": "when known"} for name, said in about.items()})
+        assert compared.wrong == set(), key
+    (intent,) = populated["registry"]["open_intents"]
+    assert set(intent) == set(keys["registry"]["contains"]["open_intents"]["sample"][0])
+
+
+ROWS = """
+import sqlite3
+with sqlite3.connect("/var/lib/microvm/registry.db") as registry:
+    registry.execute("INSERT INTO volumes VALUES ('nas', 'web1-root', 4096)")
+    registry.execute("INSERT INTO journal VALUES ('0', 'backend', 'nas', 4711, 0, '[]', '{}')")
+"""
+"""What only later versions or a killed run make: a volume and an open intent."""
+
+
+def typed(sample: list[dict[str, Any]]) -> Documented:
+    """What a sample says of its keys, in the form of RETURN."""
+    kinds = {str: "str", int: "int", bool: "bool"}
+    return {name: {"type": kinds[type(value)]} for item in sample for name, value in item.items()}
