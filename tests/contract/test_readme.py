@@ -258,8 +258,8 @@ def test_the_inventory_it_shows_is_the_one_that_is_shipped() -> None:
 
 @pytest.fixture
 def three() -> Iterator[Lab]:
-    """Three hosts, whose user needs the password for sudo."""
-    lab = Lab.up(f"{NAME}-three", hosts=3, servers=["nfs"], prepared=True)
+    """Three hosts with Debian 12, whose user needs the password for sudo."""
+    lab = Lab.up(f"{NAME}-three", hosts=3, servers=["nfs"], prepared=True, suite="bookworm")
     try:
         for host in lab.hosts.values():
             host.ssh(f"echo admin:{PASSWORD} | chpasswd; sed -i s/NOPASSWD:// $(grep -l ^admin /etc/sudoers.d/*)")
