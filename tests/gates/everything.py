@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``make test``: every gate in turn, all of them even when one fails; at the end what each of them said."""
+"""``make test``: every gate, all of them even when one fails; at the end what each of them said."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.gates.paths import BUILD, PYTHON, ROOT
@@ -20,11 +22,10 @@ CLOSING = re.compile(r"^\S.*?\d+ (of \d+ )?(checks |scenarios )?(passed|failed|e
 
 @dataclass(frozen=True)
 class Stage:
-    """One gate: the module that runs it and its arguments; where its tests lie."""
+    """One gate: the module that runs it and its arguments."""
 
     name: str
     command: tuple[str, ...]
-    tree: str = "tests"
 
 
 @dataclass(frozen=True)
@@ -43,43 +44,54 @@ def commit() -> str:
     return asked.stdout.strip()
 
 
-STAGES = (
-    Stage("lint", ("tests.gates.lint",)),
-    Stage("sanity", ("tests.gates.sanity",)),
-    Stage("unit", ("tests.gates.units",)),
-    Stage("contract", ("tests.gates.lab", "tests/contract"), "tests/contract"),
-    Stage("molecule", ("tests.gates.scenarios",), "extensions/molecule"),
-    Stage("input", ("tests.gates.lab", "tests/input"), "tests/input"),
-    Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=60", f"--seed={commit()}"), "tests/faults"),
+ROUNDS = (
+    (Stage("lint", ("tests.gates.lint",)),),
+    (Stage("sanity", ("tests.gates.sanity",)),),
+    (Stage("unit", ("tests.gates.units",)),),
+    (Stage("contract", ("tests.gates.lab", "tests/contract")),),
+    (
+        Stage("molecule", ("tests.gates.scenarios",)),
+        Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=60", f"--seed={commit()}")),
+    ),
+    (Stage("input", ("tests.gates.lab", "tests/input")),),
 )
-"""All gates, the quick ones first. ``make faults`` runs every kill point; here a sample must do."""
+"""All gates. Those of one round run side by side, as none of them keeps more than one core busy.
+
+``make faults`` runs every kill point; here a sample must do.
+"""
 
 
-def run(stage: Stage) -> Outcome:
-    """Run one stage; its output passes through."""
-    print(f"\n===== {stage.name} =====", flush=True)
+def run(stage: Stage, alone: bool) -> Outcome:
+    """Run one stage; its output passes through when it is ``alone``, else it is printed as a whole at the end."""
+    print(f"\n===== {stage.name}{'' if alone else ' begins'} =====", flush=True)
     start = time.monotonic()
-    closing: list[str] = []
+    lines: list[str] = []
     with subprocess.Popen(
         [PYTHON, "-m", *stage.command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout or ():
-            print(line, end="", flush=True)
-            if CLOSING.match(line):
-                closing.append(line.strip(" =\n"))
-    return Outcome(stage, process.returncode, time.monotonic() - start, tuple(closing))
+            lines.append(line)
+            if alone:
+                print(line, end="", flush=True)
+    if not alone:
+        print(f"\n===== {stage.name} =====\n{''.join(lines)}", end="", flush=True)
+    closing = tuple(line.strip(" =\n") for line in lines if CLOSING.match(line))
+    return Outcome(stage, process.returncode, time.monotonic() - start, closing)
+
+
+def run_round(stages: Sequence[Stage]) -> list[Outcome]:
+    """Run the stages of one round side by side."""
+    with ThreadPoolExecutor(len(stages)) as pool:
+        return list(pool.map(lambda stage: run(stage, alone=len(stages) == 1), stages))
 
 
 def main() -> None:
-    """Run all stages and exit with 1 when one failed."""
+    """Run all rounds and exit with 1 when a stage failed."""
     os.environ["MICROVM_COUNTS"] = str(BUILD / "counts-of-test")
     counts.reset()
     start = time.monotonic()
-    outcomes = [run(stage) for stage in STAGES if (ROOT / stage.tree).is_dir()]
+    outcomes = [outcome for stages in ROUNDS for outcome in run_round(stages)]
     print("\n===== all =====", flush=True)
-    for stage in STAGES:
-        if not (ROOT / stage.tree).is_dir():
-            print(f"{stage.name:<10} not there yet")
     for outcome in outcomes:
         verdict = "ok" if outcome.rc == 0 else "FAILED"
         print(f"{outcome.stage.name:<10} {verdict:<7} {outcome.seconds:7.1f} s  {'; '.join(outcome.closing)}")
