@@ -230,6 +230,19 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, host: Host)
     assert {path for path in left - parents if not path.startswith(stays)} == set()
 
 
+ROLES = sorted(path.parent.name for path in (MIRROR / "roles").glob("*/README.md"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_example_of_a_role_runs(controller: Controller, lab: Lab, role: str) -> None:
+    text = (MIRROR / "roles" / role / "README.md").read_text()
+    (code,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert f"microvm.host.{role}" in code
+    path = controller.scratch / "role.yml"
+    path.write_text(Names(lab).of(code))
+    playbook(controller, str(path), "{}")
+
+
 def playbook(controller: Controller, name: str, variables: str) -> None:
     """Run a playbook of the collection."""
     done = controller.command(["ansible-playbook", name, "-e", variables])
