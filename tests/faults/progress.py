@@ -57,8 +57,10 @@ class Progress:
         total, good = (sum(column) for column in zip(*counts.values(), strict=True))
         lines = [
             "<!--",
+            # REUSE-IgnoreStart
             "SPDX-FileCopyrightText: 2026 microvm.host contributors",
             "SPDX-License-Identifier: GPL-3.0-or-later",
+            # REUSE-IgnoreEnd
             "-->",
             "# Kill points: the last full run",
             "",
