@@ -93,7 +93,7 @@ def look(path: str) -> dict[str, t.Any]:
     """Capacity and status of a mount point; may hang, so it runs in a child. ``uuid`` when it carries a marker."""
     begun = time.monotonic()
     try:
-        root = os.open(path, probe.DIRECTORY)
+        root = os.open(path, probe.PLACE)
         try:
             found: dict[str, t.Any] = {"status": "ok", "capacity": probe.capacity(root)}
             found["uuid"] = probe.read_marker(root, path)

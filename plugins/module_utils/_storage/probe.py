@@ -25,6 +25,8 @@ FOLDER = ".microvm"
 MARKER = "backend.json"
 BLOCK = b"microvm.host probe\n" * 64
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+"""To look at what a directory is and holds, not to read it: on NFS that opens it without asking the server."""
 
 
 def capacity(root: int | str) -> dict[str, int]:
@@ -166,7 +168,7 @@ def _unlink(name: str, root: int) -> None:
 def read_marker(root: int, what: str) -> str | None:
     """The UUID that a backend carries, None when it carries none. Raises HostError ``conflict`` for a broken one."""
     try:
-        folder = os.open(FOLDER, DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+        folder = os.open(FOLDER, PLACE | os.O_NOFOLLOW, dir_fd=root)
     except FileNotFoundError:
         return None
     except OSError as error:
