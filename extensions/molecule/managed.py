@@ -12,29 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extensions.molecule.calls import Answer, Call, Running, call, refused
 from tests.gates.paths import environment
 from tests.lab import Host
-
-CALL_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a module returned, with the warnings and errors that Ansible printed beside it."""
-
-    result: dict[str, Any]
-    failed: bool
-    said: str
-
-    @property
-    def changed(self) -> bool:
-        """Whether something was changed."""
-        return bool(self.result["changed"])
-
-    @property
-    def kind(self) -> str:
-        """The kind of the failure."""
-        return str(self.result["error"]["kind"])
 
 
 @dataclass(frozen=True)
@@ -53,55 +33,30 @@ class Managed:
         """Output of a shell command."""
         return self.host.ssh(command, check=check).stdout
 
-    def _command(self, module: str, options: dict[str, Any], check_mode: bool) -> list[str]:
-        command = ["ansible", self.name, "--inventory", str(self.inventory), "--become"]
-        command += ["--module-name", f"microvm.host.{module}"]
-        command += ["--args", json.dumps(options)] if options else []
-        return command + (["--check"] if check_mode else [])
+    def start(self, *calls: Call) -> Running:
+        """Begin a play of these calls."""
+        return Running(self.name, self.inventory, calls)
 
-    def start(self, module: str, /, check_mode: bool = False, **options: Any) -> subprocess.Popen[str]:
-        """Start a module; its answer is to be read by finish()."""
-        env = environment() | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
-        return subprocess.Popen(
-            self._command(module, options, check_mode),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def finish(self, process: subprocess.Popen[str]) -> Answer:
-        """The answer of a started module; an answer without a result, as a traceback is one, is a failed test."""
-        out, said = process.communicate(timeout=CALL_SECONDS)
-        assert "Traceback" not in out + said, out + said
-        head, arrow, text = out.partition("=> ")
-        assert arrow, f"{shlex.join(map(str, process.args))}\n{out}{said}"  # type: ignore[arg-type]
-        assert "UNREACHABLE" not in head, out
-        return Answer(json.loads(text), "FAILED" in head, said)
-
-    def module(self, module: str, /, check_mode: bool = False, **options: Any) -> Answer:
-        """Run a module, whatever comes of it."""
-        return self.finish(self.start(module, check_mode, **options))
+    def run(self, *calls: Call) -> list[Answer]:
+        """The answers to these calls, made one after the other, whatever comes of each."""
+        return self.start(*calls).answers()
 
     def works(self, module: str, /, **options: Any) -> Answer:
         """Run a module that must not fail."""
-        answer = self.module(module, **options)
+        (answer,) = self.run(call(module, **options))
         assert not answer.failed, answer.result
         return answer
 
     def fails(self, module: str, kind: str, /, **options: Any) -> Answer:
         """Run a module that must fail with this kind of error and change nothing."""
-        answer = self.module(module, **options)
-        assert answer.failed, answer.result
-        assert answer.kind == kind, answer.result
-        assert not answer.changed, answer.result
+        (answer,) = self.run(call(module, **options))
+        refused(answer, kind)
         return answer
 
     def converges(self, module: str, /, **options: Any) -> Answer:
         """Run, check: something changes, and nothing is left to do. The answer is that of the run."""
-        done = self.works(module, **options)
-        again = self.works(module, check_mode=True, **options)
+        done, again = self.run(call(module, **options), call(module, check=True, **options))
+        assert not done.failed and not again.failed, (done, again)
         assert (done.changed, again.changed) == (True, False), (done, again)
         return done
 
@@ -109,16 +64,19 @@ class Managed:
         """The backends as host_info tells them, by name."""
         return {item["name"]: item for item in self.works("host_info", refresh=refresh).result["backends"]}
 
-    def mounts_on(self, path: str) -> list[dict[str, str]]:
-        """What is mounted on a path, the lowest first, without touching it."""
-        found = []
+    def table(self) -> dict[str, list[dict[str, str]]]:
+        """What is mounted, by path, the lowest of a stack first; nothing is touched."""
+        found: dict[str, list[dict[str, str]]] = {}
         for line in self.sh("cat /proc/self/mountinfo").splitlines():
             fields = line.split()
-            if fields[4] == path:
-                dash = fields.index("-")
-                kind, source, options = fields[dash + 1 : dash + 4]
-                found.append({"type": kind, "source": source, "options": f"{fields[5]},{options}"})
+            kind, source, options = fields[fields.index("-") + 1 :]
+            entry = {"type": kind, "source": source, "options": f"{fields[5]},{options}"}
+            found.setdefault(fields[4], []).append(entry)
         return found
+
+    def mounts_on(self, path: str) -> list[dict[str, str]]:
+        """What is mounted on a path, the lowest first."""
+        return self.table().get(path, [])
 
     def mounted(self, path: str) -> dict[str, str]:
         """The one mount on a path."""
