@@ -163,9 +163,8 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
     if "kind" in spec.item:
         args["kind"] = "nfs"
     task = spec.name
-    yield from controller.run(Task(task, args, check=True))
-    (made,) = controller.run(Task(task, args))
-    yield made
+    checked, made = controller.run(Task(task, args, check=True), Task(task, args))
+    yield from (checked, made)
     let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
     (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
     yield pending
