@@ -27,6 +27,7 @@ from tests.lab import Host, Lab, counts
 
 README = (MIRROR / "README.md").read_text()
 PASSWORD = "example"
+REGISTRY = "/var/lib/microvm/registry.db"
 RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0 ", re.MULTILINE)
 
 
@@ -206,14 +207,18 @@ def test_the_rescue_goes_on_after_one_kind_only(controller: Controller, lab: Lab
     assert ("the server has no such export" in done.stdout.split("Fail for any other reason")[1]) is not goes_on
 
 
-def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, host: Host) -> None:
+DEMO = {"storage_backends": [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}]}
+"""What the demo asks for."""
+
+
+def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, host: Host) -> None:
     """Each new path is listed, each listed path appears, and what remove.yml leaves is what the README says."""
     table, told = section("What it puts on a host").split("```console", 1)
     listed = re.findall(r"`(/[^`]+)`", table)
+    exports = snapshot.exports(lab)
     before = snapshot.look(host)
-    arguments = {"storage_backends": [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw"}]}
-    playbook(controller, "microvm.host.site", json.dumps(arguments))
-    after = snapshot.look(host)
+    playbook(controller, "microvm.host.site", json.dumps(DEMO))
+    after = snapshot.look(host, exports)
     new = (set(after.files) | set(after.mounts)) - set(before.files)
     parents = {str(parent) for path in listed for parent in Path(path).parents}
 
@@ -224,10 +229,30 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, host: Host)
     assert {pattern for pattern in listed if not any(covers(pattern, path) for path in new - parents)} == set()
 
     playbook(controller, "microvm.host.remove", "{}")
-    left = set(snapshot.look(host).files) - set(before.files)
+    bare = snapshot.look(host, exports)
+    left = set(bare.files) - set(before.files)
     assert "empty directory `/var/lib/microvm/mounts`" in told and "local volumes" in told
     stays = ("/var/lib/microvm/mounts", "/var/lib/microvm/volumes")
     assert {path for path in left - parents if not path.startswith(stays)} == set()
+    assert bare.served == after.served
+
+
+def test_a_backend_with_volumes_is_not_removed_and_the_demo_ends_as_shown(controller: Controller, host: Host) -> None:
+    playbook(controller, "microvm.host.site", json.dumps(DEMO))
+    said = playbook(controller, "microvm.host.report", "{}")
+    rows = [" ".join(re.split(r"[ \",]+", line.strip(' ",'))) for line in said.splitlines()]
+    (shown,) = blocks("The demo", "text")
+    for line in shown.splitlines():
+        pattern = re.sub(r"[\d.]+ [KMGT]iB", "SIZE", " ".join(re.split(r"[ ,]+", line)))
+        assert any(re.fullmatch(re.escape(pattern).replace("SIZE", r"[\d.]+ [KMGT]iB"), row) for row in rows), line
+
+    volume = "INSERT INTO volumes VALUES ('nas', 'web1', 4096)"
+    host.ssh("python3 -", stdin=f"import sqlite3\nwith sqlite3.connect('{REGISTRY}') as it: it.execute({volume!r})")
+    done = controller.command(["ansible-playbook", "microvm.host.remove"])
+    assert done.returncode != 0 and "backend has 1 live volume(s)" in done.stdout
+    kept = snapshot.look(host)
+    assert list(kept.mounts.values()) == ["nas1:/export/rw"]
+    assert [row["name"] for row in kept.rows("volumes")] == ["web1"]
 
 
 ROLES = sorted(path.parent.name for path in (MIRROR / "roles").glob("*/README.md"))
@@ -243,10 +268,11 @@ def test_the_example_of_a_role_runs(controller: Controller, lab: Lab, role: str)
     playbook(controller, str(path), "{}")
 
 
-def playbook(controller: Controller, name: str, variables: str) -> None:
-    """Run a playbook of the collection."""
+def playbook(controller: Controller, name: str, variables: str) -> str:
+    """Run a playbook, and return what it printed."""
     done = controller.command(["ansible-playbook", name, "-e", variables])
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 SITE = MIRROR / "examples" / "site"
