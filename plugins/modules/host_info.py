@@ -208,6 +208,35 @@ registry:
           name: nfs-prod
           pid: 4711
           committed: 0
+msg:
+  description: What failed, why, and what to do next.
+  returned: failure
+  type: str
+  sample: "this module manages the host and is not running as root; use become: true (-b)"
+error:
+  description: The failure for programs.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind of failure, as RV(microvm.host.storage_backend#module:error.kind).
+      returned: always
+      type: str
+      sample: refused
+    item:
+      description: Always null; the call as a whole failed.
+      returned: always
+      type: str
+    hint:
+      description: What to do next; may be empty.
+      returned: always
+      type: str
+      sample: "use become: true (-b)"
+    field:
+      description: The option at fault.
+      returned: when an option is at fault
+      type: str
+      sample: timeout
 """
 
 import typing as t
