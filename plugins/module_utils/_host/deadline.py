@@ -132,6 +132,11 @@ def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.N
     gc.disable()  # a collection would touch, and so copy, each page that is shared with the parent
     try:
         os.setpgid(0, 0)
+        # One that does not die would keep the module's output open, and ssh would wait for it.
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        os.close(null)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         try:

@@ -71,4 +71,6 @@ def holding(resource: str, name: str, seconds: float) -> t.Iterator[None]:
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         yield
     finally:
+        # Not by closing alone: a child that hangs in the kernel has the descriptor too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -40,6 +40,11 @@ def test_call_answers() -> None:
     assert deadline.call(lambda: {"free": 1, "names": ["\u00e4"]}, 5, "counting") == {"free": 1, "names": ["\u00e4"]}
 
 
+def test_child_does_not_keep_the_output_of_the_module_open() -> None:
+    places = deadline.call(lambda: [os.readlink("/proc/self/fd/%d" % number) for number in (0, 1, 2)], 5, "reading")
+    assert places == [os.devnull] * 3
+
+
 def test_call_carries_the_error_over() -> None:
     with pytest.raises(HostError) as caught:
         deadline.call(refuse, 5, "logging in")

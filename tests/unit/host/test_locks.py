@@ -73,3 +73,10 @@ def test_it_is_released_when_the_work_fails() -> None:
     with locks.holding("mount", "a", 0):
         with pytest.raises(HostError, match="by process %d" % os.getpid()), locks.holding("mount", "a", 0):
             raise AssertionError("two have the lock")
+
+
+def test_a_child_that_is_left_behind_keeps_no_lock() -> None:
+    with locks.holding("mount", "a", 0):
+        child = deadline.Child(lambda send: time.sleep(30), 30, "hanging")  # as one in an uninterruptible wait
+    with locks.holding("mount", "a", 0):
+        end(child)
