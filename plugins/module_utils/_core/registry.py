@@ -55,6 +55,12 @@ CREATE TABLE volumes (
   size INTEGER NOT NULL,
   PRIMARY KEY (backend, name)
 );
+CREATE TABLE docker_volumes (
+  name TEXT PRIMARY KEY,
+  backend TEXT REFERENCES backends (name),
+  opts TEXT NOT NULL,
+  created TEXT NOT NULL
+);
 CREATE TABLE journal (
   id TEXT PRIMARY KEY,
   resource TEXT NOT NULL,
@@ -67,7 +73,7 @@ CREATE TABLE journal (
 """
 
 Row = dict[str, t.Any]
-JSON_COLUMNS = frozenset({"asked", "attached", "shown", "config", "capabilities", "steps", "known"})
+JSON_COLUMNS = frozenset({"asked", "attached", "shown", "config", "capabilities", "steps", "known", "opts"})
 
 
 @contextlib.contextmanager

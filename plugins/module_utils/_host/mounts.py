@@ -18,6 +18,7 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 CLOEXEC = 1
 AT_FDCWD = -100
+MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 # The numbers are the same on every architecture Linux 5.12 runs on, but alpha.
@@ -185,10 +186,22 @@ def attach(mount: int, path: str) -> None:
 
 def detach(path: str) -> None:
     """Unmount what is on top at ``path``; never lazily, never by force. Raises KernelRefused (EBUSY when in use)."""
+    _unmount(path, UMOUNT_NOFOLLOW)
+
+
+def let_go(path: str) -> None:
+    """Take what is on top at ``path`` out of the tree; who uses it keeps it, and with the last it is unmounted.
+
+    Nothing is lost and nobody sees whether it ever ends. Raises KernelRefused.
+    """
+    _unmount(path, UMOUNT_NOFOLLOW | MNT_DETACH)
+
+
+def _unmount(path: str, how: int) -> None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(ctypes.c_char_p(os.fsencode(path)), ctypes.c_int(UMOUNT_NOFOLLOW)) != 0:
+    if libc.umount2(ctypes.c_char_p(os.fsencode(path)), ctypes.c_int(how)) != 0:
         raise KernelRefused(ctypes.get_errno(), "umount")
 
 

@@ -24,6 +24,7 @@ LONGEST_LIST = 3072
 
 _WALK = {
     "default": ("4.2", "4.1", "4.0", "3"),
+    "4.1+": ("4.2", "4.1"),  # what Docker volumes get; the modules do not offer it
     "3": ("3",),
     "4": ("4.2", "4.1", "4.0"),
     "4.0": ("4.0",),

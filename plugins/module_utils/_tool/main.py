@@ -16,7 +16,14 @@ def main(version: str) -> int:
         "recover",
         help="settle what killed runs left open, check the mounts of backends, and mount what failed at boot",
     )
-    parser.parse_args()
+    driver = commands.add_parser("nfsd", help="be Docker's volume driver nfsd, on the socket that systemd passes")
+    driver.add_argument("--scope", choices=["local", "global"], default="local", help="what Docker is told of volumes")
+    driver.add_argument("--prime", action="store_true", help="have Docker look for its volume drivers, and end")
+    asked = parser.parse_args()
+    if asked.command == "nfsd":
+        from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
+
+        return prime.run() if asked.prime else daemon.run(version, asked.scope)
     from ansible_collections.microvm.host.plugins.module_utils._tool import recover
 
     return recover.run()
