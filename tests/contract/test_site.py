@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shipped example of a site, run as the README says: vault, sudo, check, run, run; and what a failure leaves."""
+"""The shipped example of a site: check, run, check, remove; and what a failure leaves. Its second run: test_readme."""
 
 from __future__ import annotations
 
@@ -85,9 +85,8 @@ def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> No
     for name in ("nfs-prod", "scratch", "local"):
         assert re.search(rf"{HOST} +{name} +\w+ +ok ", said), said
 
-    for arguments in ([], ["--check", "--diff"]):
-        changed, failed, said = site.play("site.yml", *arguments)
-        assert (changed, failed) == (0, 0), said
+    changed, failed, said = site.play("site.yml", "--check", "--diff")
+    assert (changed, failed) == (0, 0), said
 
     data = f"{next(path for path, source in mounts.items() if source == 'nas1:/export/rw')}/kept.raw"
     host.ssh(f"touch {data} /srv/scratch/kept.raw")
