@@ -9,6 +9,7 @@ from typing import Any
 
 Arguments = dict[str, Any]
 SERVER = "nas1"
+EXPORTS = ("e01", "rw", "rw2")
 MOUNTS = "/var/lib/microvm/mounts"
 
 
@@ -28,7 +29,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Case:
-    """Two items of one module; one-item mode runs the first, list mode both.
+    """Items of one module: one-item mode runs the first, list mode the others.
 
     ``covers``: option to choice, what this case is the fixture of. ``call``: options beside the list.
     """
@@ -45,7 +46,7 @@ def _export(name: str, **more: Any) -> Arguments:
 
 def _mounts(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
     items = []
-    for export in ("rw", "rw2"):
+    for export in EXPORTS:
         before = tuple(_export(export, **each) for each in begin)
         items.append(Item(_export(export, state=state, **change), before, **expect))
     return Case("nfs_export_mount", what, tuple(items), {"state": state})
@@ -55,7 +56,7 @@ def _backends(
     what: str, kind: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any
 ) -> Case:
     items = []
-    for number, export in enumerate(("rw", "rw2"), 1):
+    for number, export in enumerate(EXPORTS, 1):
         own = _export(export) if kind == "nfs" else {"path": f"/var/lib/microvm/volumes{number}"}
         identity = {"name": f"{kind.replace('_', '-')}-{number}", "kind": kind}
         before = tuple({**identity, **own, **each} for each in begin)

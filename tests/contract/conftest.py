@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.contract.controller import Controller
 from tests.lab import Host, Lab, NfsServer
 
 NAME = "-".join([os.environ.get("MICROVM_LAB", "contract"), *os.environ.get("PYTEST_XDIST_WORKER", "").split()])
-"""The lab to use; runs at once need one each, and so do the processes of one run."""
+"""The lab to use, one for each process; a second run with the same name waits for the first."""
 
 FEW_GENERATORS = """
 mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators
@@ -30,6 +32,12 @@ true
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """One prepared host and an NFS server. One that is up already stays up."""
+    with Path(tempfile.gettempdir(), f"microvm-lab-{NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run with this lab would reset the host under our feet
+        yield from _lab()
+
+
+def _lab() -> Iterator[Lab]:
     kept = NAME in Lab.names()
     lab = Lab.up(NAME, hosts=1, servers=["nfs"], prepared=True)
     try:
