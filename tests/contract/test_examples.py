@@ -153,31 +153,42 @@ def running(host: Host, command: str) -> Callable[[], Any]:
     return lambda: host.ssh(f"kill {pid}")
 
 
-BROKEN = "#!/bin/sh\necho no bus >&2; exit 1\n"
-"""In place of systemctl: a program of the host that fails."""
+BROKEN = """#!/bin/sh
+case $1 in show|is-*) exec /usr/bin/systemctl "$@" ;; esac
+echo no bus >&2
+exit 1
+"""
+"""In place of systemctl: a program of the host that tells, but fails when it shall change something."""
+
+
+EXPORT = {"server": "nas1", "export": "/export/e03"}
+MOUNTING: dict[str, dict[str, Any]] = {
+    "nfs_export_mount": {"name": "kept", **EXPORT},
+    "storage_backend": {"name": "kept", "kind": "nfs", **EXPORT},
+}
+"""Modules that mount an export, and an item of each."""
 
 
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
-    args = {"name": "kept", "server": "nas1", "export": "/export/e03"}
-    if "kind" in spec.item:
-        args["kind"] = "nfs"
-    task = spec.name
-    checked, made = controller.run(Task(task, args, check=True), Task(task, args))
-    yield from (checked, made)
-    let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
-    (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
-    yield pending
-    assert any("sleep" in who for who in pending[spec.singular]["pending_remount"])
-    let_go()
-    yield from controller.run(Task(task, {**args, "options": "vers=3"}))
+    task, args = spec.name, dict(MOUNTING.get(spec.name, {}))
+    if args:
+        checked, made = controller.run(Task(task, args, check=True), Task(task, args))
+        let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
+        (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
+        assert any("sleep" in who for who in pending[spec.singular]["pending_remount"])
+        let_go()
+        yield from (checked, made, pending)
+        args.update(name="new", export="/export/e04")
+    (invalid,) = controller.run(Task(task, {**args, "timeout": 0}))
+    assert invalid["error"]["field"] == "timeout"
     host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)
     try:
-        (failed,) = controller.run(Task(task, {**args, "name": "new", "export": "/export/e04"}))
+        (failed,) = controller.run(Task(task, args))
     finally:
         host.ssh("rm /usr/local/sbin/systemctl")
     assert failed["error"]["stderr"] == "no bus"
-    yield failed
+    yield from (invalid, failed)
 
 
 @pytest.mark.parametrize("module", [name for name in names() if read(name).plural])
