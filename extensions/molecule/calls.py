@@ -28,7 +28,7 @@ class Call:
 
     def as_task(self) -> dict[str, Any]:
         """As it stands in a playbook; the tasks behind it run even when it fails."""
-        task = {f"microvm.host.{self.module}": self.options, "check_mode": self.check}
+        task = {f"microvm.host.{self.module}": self.options, "check_mode": self.check, "diff": True}
         return {"block": [task], "rescue": [{"meta": "noop"}]}
 
 

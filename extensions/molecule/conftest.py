@@ -47,6 +47,12 @@ def converge(lab: Lab, request: pytest.FixtureRequest) -> Converge:
 
 
 @pytest.fixture
+def remove(lab: Lab, request: pytest.FixtureRequest) -> Converge:
+    """Runs the playbook that the scenario ends with."""
+    return Converge(request.path.parents[1] / "cleanup.yml", lab.inventory)
+
+
+@pytest.fixture
 def served(nas: NfsServer) -> Iterator[NfsServer]:
     """The server, for tests that break it: back in service afterwards."""
     yield nas

@@ -100,7 +100,7 @@ class Managed:
 
 @dataclass(frozen=True)
 class Converge:
-    """The converge playbook of the scenario under test."""
+    """A playbook of the scenario under test."""
 
     playbook: Path
     inventory: Path

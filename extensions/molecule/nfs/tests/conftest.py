@@ -21,7 +21,7 @@ from tests.lab.daemon import wait_until
 
 @dataclass(frozen=True)
 class Asked:
-    """The lists that site.yml was given, and the backend that the role adds to them."""
+    """The lists that site.yml was given."""
 
     backends: list[dict[str, Any]]
     mounts: list[dict[str, Any]]
@@ -45,8 +45,7 @@ def asked(lab: Lab) -> Asked:
     servers = {name: {"address6": server.address6} for name, server in lab.servers.items()}
     text = (Path(__file__).parents[1] / "converge.yml").read_text()
     variables = yaml.safe_load(jinja2.Template(text).render(lab_servers=servers))[0]["vars"]
-    local = {"name": "local", "kind": "local_file"}
-    return Asked([*variables["storage_backends"], local], variables["storage_nfs_mounts"])
+    return Asked(variables["storage_backends"], variables["storage_nfs_mounts"])
 
 
 @pytest.fixture

@@ -21,55 +21,59 @@ SLACK = 30
 """What Ansible, ssh and a busy machine may add to the time limits of the modules."""
 
 
-@pytest.mark.parametrize("fault", ["stop", "pause", "cut"])
+NEW = {"name": "new", "server": "nas1", "export": "/export/e20", "path": "/srv/new", "timeout": SECONDS}
+
+
+def left_nothing(host: Managed) -> None:
+    """Nothing of the new mount is on the host."""
+    assert host.remembers("/export/e20") == ""
+    assert host.sh("ls /srv") == ""
+
+
+@pytest.mark.parametrize("fault", ["stop", "cut"])
 def test_dead_server(hv1: Managed, served: NfsServer, asked: Asked, back: Back, fault: str) -> None:
+    filer = {"options": "noatime"}
+    wanted = [item | (filer if item["name"] == "filer" else {}) for item in asked.backends]
     getattr(served, fault)()
     began = time.monotonic()
-    new = {"name": "new", "server": "nas1", "export": "/export/e20", "path": "/srv/new", "timeout": SECONDS}
-    backends = [item | ({"options": "noatime"} if item["name"] == "filer" else {}) for item in asked.backends]
-    as_before, other, mounts, info = hv1.run(
-        call("storage_backend", backends=asked.backends),
-        call("storage_backend", backends=backends),
-        call("nfs_export_mount", mounts=[*asked.mounts, new]),
-        call("host_info", refresh=True, timeout=SECONDS),
+    backends, mounts = hv1.run(
+        call("storage_backend", backends=wanted), call("nfs_export_mount", mounts=[*asked.mounts, NEW])
     )
-    # stop: refused at once; else each look and each try ends at its limit
-    assert time.monotonic() - began < 6 * (SECONDS + 1) + SLACK
+    assert time.monotonic() - began < 4 * (SECONDS + 1) + SLACK
 
+    assert not backends.failed, backends.result
+    found = backends.items("backends")
+    assert {name for name, item in found.items() if item["changed"]} == {"filer"}
     dead = dict.fromkeys(("nas", "nolock"), "unreachable")
-    assert not as_before.failed and not as_before.changed, as_before.result
-    for answer in (as_before, other, info):
-        statuses = {name: item["status"] for name, item in answer.items("backends").items()}
-        assert statuses == {"filer": "ok", "local": "ok", **dead}
+    assert {name: item["status"] for name, item in found.items()} == {"filer": "ok", "local": "ok", **dead}
     for name in dead:
-        assert f"{name}: mounted, but unreachable" in as_before.warnings
-    assert not other.failed, other.result
-    assert {name for name, item in other.items("backends").items() if item["changed"]} == {"filer"}
+        assert f"{name}: mounted, but unreachable" in backends.warnings
 
     assert mounts.failed and not mounts.changed, mounts.result
-    assert mounts.errors("mounts") == {"new": "timeout" if fault == "pause" else "unreachable"}
+    assert mounts.errors("mounts") == {"new": "unreachable"}
     statuses = {name: item["status"] for name, item in mounts.items("mounts").items()}
-    assert statuses.pop("literal6") == "ok"
-    assert statuses.pop("new") == "not_mounted"
+    assert (statuses.pop("literal6"), statuses.pop("new")) == ("ok", "not_mounted")
     assert set(statuses.values()) == {"unreachable"}, statuses
-    assert hv1.remembers("/export/e20") == ""
-    assert hv1.sh("ls /srv") == ""
+    left_nothing(hv1)
     back(hv1)
 
 
-def test_site_is_green_on_a_good_host(hv1: Managed, served: NfsServer, converge: Converge, back: Back) -> None:
+def test_site_is_green_on_good_hosts(hv1: Managed, served: NfsServer, converge: Converge, back: Back) -> None:
     served.pause()
-    done = converge("--limit=hv1")
+    done = converge()
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    assert "changed=0" in said and "failed=0" in said.split("RECAP")[1], said
+    recap = done.stdout.split("PLAY RECAP")[1]
+    assert recap.count("changed=0") == 2 and recap.count("failed=0") == 2, recap
     assert "nas: mounted, but unreachable" in said, said
+    hv1.fails("nfs_export_mount", "timeout", **NEW)
+    left_nothing(hv1)
     back(hv1)
 
 
 @pytest.mark.parametrize("fault", ["pause", "cut"])
 def test_server_dies_during_a_run(hv1: Managed, served: NfsServer, back: Back, fault: str) -> None:
-    names = [f"e{number}" for number in range(30, 80)]
+    names = [f"e{number}" for number in range(30, 60)]
     mounts: list[dict[str, Any]] = [
         {"name": name, "server": "nas1", "export": f"/export/{name}", "path": f"/srv/{name}", "probe": "write"}
         for name in names
