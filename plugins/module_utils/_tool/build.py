@@ -9,11 +9,9 @@ give equal bytes: nothing is compressed, times are fixed, files are sorted.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import typing as t
-import zipfile
 
 HERE = "ansible_collections.microvm.host.plugins.module_utils"
 START = HERE + "._tool.main"
@@ -63,6 +61,9 @@ def digest(files: t.Mapping[str, bytes]) -> str:
 
 def archive(files: t.Mapping[str, bytes]) -> bytes:
     """The zipapp of ``files``."""
+    import io
+    import zipfile
+
     from ansible_collections.microvm.host.plugins.module_utils._tool import main
 
     start = "from %s import main\n\nraise SystemExit(main(%r))\n" % (main.__name__, digest(files))
