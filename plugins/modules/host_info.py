@@ -35,6 +35,7 @@ options:
 seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.nfs_export_mount
+  - module: microvm.host.docker_volume_driver
 """
 
 EXAMPLES = r"""
@@ -134,11 +135,63 @@ shares:
   elements: dict
   sample: []
 docker_volumes:
-  description: Volumes that containers use. Always empty in this version.
+  description: Volumes of the driver that M(microvm.host.docker_volume_driver) gives Docker and podman.
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    name:
+      description: Its name.
+      returned: always
+      type: str
+    options:
+      description: The options it was created with.
+      returned: always
+      type: dict
+    created:
+      description: Since when, UTC.
+      returned: always
+      type: str
+    path:
+      description: Where it is mounted while it is in use.
+      returned: always
+      type: str
+    status:
+      description: V(mounted), V(not mounted), or V(failed) when the last operation failed.
+      returned: always
+      type: str
+    version_negotiated:
+      description: The protocol version in use; null when it is not mounted.
+      returned: always
+      type: str
+    references:
+      description: Who has it mounted, by the IDs of Docker and podman, and how often.
+      returned: always
+      type: list
+      elements: dict
+    drift:
+      description:
+        - Where it differs from what was asked for; empty when it does not.
+        - Also how the options differed when it was asked for a second time under its name.
+      returned: always
+      type: list
+      elements: str
+    error:
+      description: What the last operation failed with; empty when it did not.
+      returned: always
+      type: str
+  sample:
+    - name: web
+      options: {server: nas.example.com, path: /tank/web}
+      created: "2026-11-21T06:58:03Z"
+      path: /var/lib/docker-volumes-nfsd/web
+      status: mounted
+      version_negotiated: "4.2"
+      references:
+        - id: 2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2
+          count: 1
+      drift: []
+      error: ""
 locks:
   description: Backends and mounts that a run is changing right now, by the locks it holds.
   returned: success

@@ -64,6 +64,12 @@ def _backends(
     return Case("storage_backend", what, tuple(items), {"state": state, "kind": kind})
 
 
+def _driver(what: str, state: str, begin: tuple[Arguments, ...], **change: Any) -> Case:
+    """There is one driver: in the list it is brought to where it was, and there once more."""
+    item = Item({"state": state, **change}, begin, row=False)
+    return Case("docker_volume_driver", what, (item, item), {"state": state})
+
+
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -94,6 +100,9 @@ CASES = (
     _backends("new", "local_file", "present", (), LOCAL),
     _backends("taken out of service", "local_file", "present", ({},), LOCAL, enabled=False),
     _backends("was there", "local_file", "absent", ({},), GONE),
+    _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
+    _driver("edited", "present", ({},), prime=False),
+    _driver("was there", "absent", ({},)),
 )
 
 INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}

@@ -12,7 +12,11 @@ from tests.contract.snapshot import Snapshot
 from tests.contract.specs import read, read_all
 from tests.lab import counts
 
-TABLES = {"nfs_export_mount": "mount_users", "storage_backend": "backends"}
+TABLES = {
+    "nfs_export_mount": "mount_users",
+    "storage_backend": "backends",
+    "docker_volume_driver": "docker_volumes",
+}
 """The registry table that has a row for each item of a module."""
 
 

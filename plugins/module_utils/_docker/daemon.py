@@ -21,6 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._docker.api import Ap
 from ansible_collections.microvm.host.plugins.module_utils._docker.loop import Loop
 from ansible_collections.microvm.host.plugins.module_utils._docker.server import Server
 from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Tasks
+from ansible_collections.microvm.host.plugins.module_utils._docker.units import VERSION_FILE
 from ansible_collections.microvm.host.plugins.module_utils._docker.volumes import Volumes
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -28,7 +29,6 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 FIRST_PASSED = 3
 """The first descriptor that systemd passes (sd_listen_fds(3))."""
 RECONCILE_SECONDS = 60.0
-VERSION_FILE = "/run/microvm/docker-nfsd.version"
 LOADED = ctypes.__name__
 
 
@@ -46,6 +46,14 @@ def listener() -> socket.socket:
         raise HostError("unsupported", "this is a service with socket activation", hint)
     os.set_inheritable(FIRST_PASSED, False)
     return socket.socket(fileno=FIRST_PASSED)
+
+
+def ready() -> None:
+    """Tell systemd that the driver serves (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
+            told.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
 
 
 class Daemon:
@@ -111,6 +119,7 @@ def run(version: str, scope: str) -> int:
     gc.collect()
     gc.freeze()  # what is loaded stays: a child that touches it less copies less
     log("started", version=version, scope=scope, volumes=len(daemon.volumes.volumes))
+    ready()
     daemon.run()
     log("stopped")
     return 0

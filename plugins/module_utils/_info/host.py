@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks
+from ansible_collections.microvm.host.plugins.module_utils._info import docker
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
 
 
@@ -37,7 +38,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         ],
         "machines": [],
         "shares": [],
-        "docker_volumes": [],
+        "docker_volumes": docker.volumes(),
         "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount")],
         "jobs": [],
         "orphans": [],

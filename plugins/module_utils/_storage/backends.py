@@ -256,6 +256,12 @@ class Backends:
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
             )
+        mounted = seen.of("backend:" + wanted.name)
+        users = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []
+        docker = [each for each in users if each.startswith("docker_volume ")]
+        if docker:
+            text = "backend %s is used by %s" % (wanted.name, ", ".join(docker))
+            raise HostError("in_use", text, "remove it first: docker volume rm")
         left = set(seen.backends) - self.removed - {wanted.name}
         if row["is_default"] and left and self.claimant is None:
             raise HostError(
