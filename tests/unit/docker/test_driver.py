@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._docker import driver, units
 from ansible_collections.microvm.host.plugins.module_utils._host import command, systemd
@@ -22,7 +23,8 @@ ITEM = {"name": "nfsd", "state": "present", "scope": "local", "prime": True, "ti
 class Tool:
     """A host tool that is in place."""
 
-    KINDS: t.ClassVar[dict[str, t.Any]] = {}
+    def __init__(self) -> None:
+        self.KINDS: Kinds = {}
 
     def planned(self) -> tuple[str, str, list[t.Any]]:
         """See Tool of _core/resource."""
