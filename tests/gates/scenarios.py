@@ -15,7 +15,8 @@ def main(names: list[str]) -> None:
     """Run ``molecule test`` for ``names``, or for all scenarios at once."""
     mirror()
     which = [option for name in names for option in ("--scenario-name", name)] or ["--all"]
-    for arguments in (["destroy"], ["test", *which]):  # what an interrupted run has left would be taken for fresh hosts
+    # What an interrupted run has left would be taken for fresh hosts.
+    for arguments in (["destroy"], ["reset", "--all"], ["test", *which]):
         command = ["molecule", "--base-config", "molecule/config.yml", *arguments]
         rc = subprocess.call(command, cwd=MIRROR / "extensions", env=environment())
     if rc:

@@ -10,6 +10,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from extensions.molecule.calls import Answer, call
 from extensions.molecule.managed import Converge, Managed
 from tests.lab import Lab, NfsServer
 
@@ -26,12 +27,19 @@ def host(managed: Managed, lab: Lab) -> Host:
     return testinfra.get_host(f"ansible://{managed.name}?ansible_inventory={lab.inventory}")
 
 
+@pytest.fixture(scope="module")
+def infos(hv1: Managed, hv2: Managed) -> dict[str, Answer]:
+    """What host_info says of each host: nothing here changes anything."""
+    running = {host.name: host.start(call("host_info", refresh=True)) for host in (hv1, hv2)}
+    return {name: each.answers()[0] for name, each in running.items()}
+
+
 def test_packages(host: Host) -> None:
     assert host.package("nfs-common").is_installed
 
 
-def test_backends(managed: Managed) -> None:
-    backends = managed.backends(refresh=True)
+def test_backends(managed: Managed, infos: dict[str, Answer]) -> None:
+    backends = infos[managed.name].items("backends")
     assert sorted(backends) == ["local", "nas"]
     assert [backends[name]["default"] for name in ("local", "nas")] == [False, True]
     assert {item["status"] for item in backends.values()} == {"ok"}
@@ -40,10 +48,11 @@ def test_backends(managed: Managed) -> None:
     assert {"multi_host", "external"} <= set(backends["nas"]["capabilities"])
 
 
-def test_hosts_agree_on_what_the_backend_is(hv1: Managed, hv2: Managed, nas: NfsServer) -> None:
+def test_hosts_agree_on_what_the_backend_is(infos: dict[str, Answer], nas: NfsServer) -> None:
     marker = json.loads((nas.data("rw") / ".microvm" / "backend.json").read_text())
-    assert hv1.backends()["nas"]["uuid"] == hv2.backends()["nas"]["uuid"] == marker["uuid"]
-    assert hv1.backends()["local"]["uuid"] != hv2.backends()["local"]["uuid"]
+    first, second = (infos[name].items("backends") for name in ("hv1", "hv2"))
+    assert first["nas"]["uuid"] == second["nas"]["uuid"] == marker["uuid"]
+    assert first["local"]["uuid"] != second["local"]["uuid"]
 
 
 def test_probes_left_nothing_on_the_server(nas: NfsServer) -> None:
@@ -52,10 +61,10 @@ def test_probes_left_nothing_on_the_server(nas: NfsServer) -> None:
     assert list(nas.data("rw2").iterdir()) == []
 
 
-def test_mounts_now_and_at_boot(host: Host, managed: Managed) -> None:
-    media = managed.works("host_info").result["mounts"]
-    assert [item["name"] for item in media] == ["media"]
-    paths = [managed.backends()["nas"]["path"], media[0]["path"]]
+def test_mounts_now_and_at_boot(host: Host, managed: Managed, infos: dict[str, Answer]) -> None:
+    mounts = infos[managed.name].items("mounts")
+    assert list(mounts) == ["media"]
+    paths = [infos[managed.name].items("backends")["nas"]["path"], mounts["media"]["path"]]
     for path in paths:
         mount = host.mount_point(path)
         assert mount.exists and mount.filesystem == "nfs4"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from extensions.molecule.calls import call, refused
+from extensions.molecule.calls import Answer, Call, call, refused
 from extensions.molecule.managed import Managed
 from tests.lab import NfsServer
 
@@ -25,11 +25,25 @@ def path(hv1: Managed) -> str:
     return found
 
 
-def works_as_before(hv1: Managed, path: str, source: str) -> None:
-    """The backend is mounted from this source, takes files, and a run with its old options finds nothing to do."""
+LOOK = call("host_info", refresh=True)
+
+
+def edit(check: bool = False, **options: Any) -> Call:
+    """An edit of the backend: its first options, but for those given."""
+    return call("storage_backend", check, **NAS | options)
+
+
+def converged(done: Answer, check: Answer) -> None:
+    """The run has changed something, and left nothing to do."""
+    assert not done.failed and not check.failed, (done, check)
+    assert (done.changed, check.changed) == (True, False), (done, check)
+
+
+def works_as_before(hv1: Managed, path: str, source: str, info: Answer) -> None:
+    """The backend is mounted from this source, takes files, and is in good order."""
     assert hv1.mounted(path)["source"] == source
     hv1.sh(f"echo hello > {path}/hello && rm {path}/hello")
-    backend = hv1.backends(refresh=True)["nas"]
+    backend = info.items("backends")["nas"]
     assert (backend["status"], backend["path"]) == ("ok", path)
     assert "pending_remount" not in backend
 
@@ -51,8 +65,9 @@ def test_read_only_and_back(hv1: Managed, path: str) -> None:
     done = hv1.converges("storage_backend", **NAS, read_only=True)
     assert done.result["backend"]["status"] == "read_only"
     assert hv1.sh(f"touch {path}/x 2>&1 || true").strip().endswith("Read-only file system")
-    hv1.converges("storage_backend", **NAS)
-    works_as_before(hv1, path, "nas1:/export/e01")
+    back, check, info = hv1.run(edit(), edit(check=True), LOOK)
+    converged(back, check)
+    works_as_before(hv1, path, "nas1:/export/e01", info)
 
 
 def test_edit_of_a_mount_in_use_waits(hv1: Managed, path: str) -> None:
@@ -67,53 +82,49 @@ def test_edit_of_a_mount_in_use_waits(hv1: Managed, path: str) -> None:
         hv1.sh("systemctl stop holder")
     hv1.converges("storage_backend", **NAS, version="4.0")
     assert "vers=4.0" in hv1.mounted(path)["options"]
-    hv1.works("storage_backend", **NAS)
-    works_as_before(hv1, path, "nas1:/export/e01")
+    back, check, info = hv1.run(edit(), edit(check=True), LOOK)
+    converged(back, check)
+    works_as_before(hv1, path, "nas1:/export/e01", info)
 
 
-def test_failed_edit_leaves_the_old_backend_working(hv1: Managed, path: str) -> None:
+def test_failed_edit_leaves_the_old_backend_working(hv1: Managed, path: str, nas: NfsServer) -> None:
+    dead = nas.network.dead_addresses(1)[0]
     edits: list[tuple[str, dict[str, Any]]] = [
         ("not_found", {"export": "/export/nowhere"}),
         ("refused", {"export": "/export/squash"}),
         ("refused", {"export": "/export/ro"}),
         ("unreachable", {"server": "nobody.invalid"}),
+        ("unreachable", {"server": dead, "timeout": 4}),
         ("invalid", {"options": "rsize=many"}),
         ("conflict", {"kind": "local_file", "server": None, "export": None}),
     ]
-    look = call("host_info", refresh=True)
-    answers = hv1.run(*(each for dummy, edit in edits for each in (call("storage_backend", **NAS | edit), look)))
+    answers = hv1.run(*(each for dummy, options in edits for each in (edit(**options), LOOK)))
     for (kind, dummy), tried, seen in zip(edits, answers[::2], answers[1::2], strict=True):
         refused(tried, kind)
-        assert seen.items("backends")["nas"]["status"] == "ok"
-    works_as_before(hv1, path, "nas1:/export/e01")
-    assert hv1.remembers("nowhere") == ""
-
-
-def test_edit_to_a_dead_server_fails_in_time(hv1: Managed, path: str, nas: NfsServer) -> None:
-    dead = nas.network.dead_addresses(1)[0]
-    (answer,) = hv1.run(call("storage_backend", **NAS | {"server": dead}, timeout=4))
-    assert answer.failed and answer.kind in ("unreachable", "timeout"), answer.result
-    works_as_before(hv1, path, "nas1:/export/e01")
-    assert hv1.remembers(dead) == ""
+        works_as_before(hv1, path, "nas1:/export/e01", seen)
+    assert [hv1.remembers(text) for text in ("nowhere", dead)] == ["", ""]
 
 
 def test_move_of_a_backend_with_volumes_needs_its_marker(hv1: Managed, path: str, nas: NfsServer) -> None:
     hv1.row("INSERT INTO volumes (backend, name, size) VALUES ('nas', 'web1', 1048576)")
-    moved = NAS | {"export": "/export/e02"}
+    moved = {"export": "/export/e02"}
     shutil.rmtree(nas.data("e02") / ".microvm", ignore_errors=True)
-    hv1.fails("storage_backend", "conflict", **moved)
-    works_as_before(hv1, path, "nas1:/export/e01")
+    tried, info = hv1.run(edit(**moved), LOOK)
+    refused(tried, "conflict")
+    works_as_before(hv1, path, "nas1:/export/e01", info)
     shutil.copytree(nas.data("e01") / ".microvm", nas.data("e02") / ".microvm")
-    done = hv1.converges("storage_backend", **moved)
+    done, check, info = hv1.run(edit(**moved), edit(check=True, **moved), LOOK)
+    converged(done, check)
     assert done.result["backend"]["volumes"] == 1
-    works_as_before(hv1, path, "nas1:/export/e02")
+    works_as_before(hv1, path, "nas1:/export/e02", info)
 
 
 def test_delete_with_volumes_is_refused(hv1: Managed, path: str) -> None:
-    answer = hv1.fails("storage_backend", "in_use", name="nas", state="absent")
+    tried, info = hv1.run(call("storage_backend", name="nas", state="absent"), LOOK)
+    refused(tried, "in_use")
     sentence = "backend has 1 live volume(s); delete or migrate them before removing the backend"
-    assert sentence in answer.result["msg"] and "web1" in answer.result["msg"]
-    works_as_before(hv1, path, "nas1:/export/e02")
+    assert sentence in tried.result["msg"] and "web1" in tried.result["msg"]
+    works_as_before(hv1, path, "nas1:/export/e02", info)
     hv1.row("DELETE FROM volumes")
 
 
@@ -134,12 +145,14 @@ def test_one_default(hv1: Managed) -> None:
 
 
 def test_disabled_backend_is_unmounted_and_kept(hv1: Managed, path: str) -> None:
-    moved = NAS | {"export": "/export/e02"}
-    hv1.converges("storage_backend", **moved, enabled=False)
+    moved = {"export": "/export/e02"}
+    off, check, info = hv1.run(edit(**moved, enabled=False), edit(check=True, **moved, enabled=False), LOOK)
+    converged(off, check)
     assert hv1.mounts_on(path) == []
-    assert hv1.backends()["nas"]["status"] == "disabled"
-    hv1.converges("storage_backend", **moved)
-    works_as_before(hv1, path, "nas1:/export/e02")
+    assert info.items("backends")["nas"]["status"] == "disabled"
+    on, check, info = hv1.run(edit(**moved), edit(check=True, **moved), LOOK)
+    converged(on, check)
+    works_as_before(hv1, path, "nas1:/export/e02", info)
 
 
 def test_failed_create_leaves_nothing(hv1: Managed) -> None:
