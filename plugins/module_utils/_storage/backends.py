@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import sqlite3
 import typing as t
 
@@ -237,13 +236,17 @@ class Backends:
         if row is not None:
             local_file.refuse_change(row["config"], config, wanted.prefix)
             plan.before["path"] = path
-            plan.before["directory"], plan.after["directory"] = os.path.isdir(path), True
-            _refuse_swapped(row, seen.looks.get(path, {}), path)
-        if row is None or not os.path.isdir(path):
+            looked = seen.looks.get(path, {})
+            there = looked.get("status") != "not_found"
+            plan.before["directory"], plan.after["directory"] = there, True
+            _refuse_swapped(row, looked, path)
+        if row is None or not there:
             from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
             marker = row["uuid"] if row is not None and seen.volumes.get(wanted.name) else "any"
-            plan.steps.append(steps.OpenDirectory(path, mount.missing(path), marker, wanted.timeout))
+            plan.steps.append(
+                steps.OpenDirectory(path, mount.missing(path, seen, wanted.timeout), marker, wanted.timeout)
+            )
         return plan
 
     def _absent(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
@@ -324,8 +327,8 @@ def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
         path = row["config"]["path"]
         looked = seen.looks.get(path, {"status": "not_mounted"})
         found.update({key: looked[key] for key in ("status", "capacity", "probe_seconds") if key in looked}, path=path)
-        if found["status"] == "not_found":
-            found["status"] = "not_mounted"
+        if found["status"] != "ok":
+            found["status"] = "not_mounted" if found["status"] in ("not_found", "not_mounted") else "unreachable"
     if not row["enabled"]:
         found["status"] = "disabled"
     return found

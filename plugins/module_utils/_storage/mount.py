@@ -27,6 +27,9 @@ if t.TYPE_CHECKING:
 BASE = "/var/lib/microvm/mounts"
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
 
+REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "virtiofs")
+"""How the types of file systems begin whose server may be dead."""
+
 Hung = tuple[str, t.Optional[int]]
 """A mount that did not answer: its path, and its id in mountinfo (another mount there has another)."""
 
@@ -99,6 +102,8 @@ def look(path: str) -> dict[str, t.Any]:
             found["uuid"] = probe.read_marker(root, path)
         finally:
             os.close(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"status": "not_found"}
     except OSError as error:
         return {"status": probe.explained(error, path).kind if error.errno else "unreachable"}
     except HostError as error:
@@ -184,10 +189,10 @@ def _new(use: Use, seen: Seen) -> Part:
         refuse_taken(use.path, seen)
     if use.mounted:
         part.after["mounted"] = "yes"
-        part.steps.append(_attach(use, use.path))
+        part.steps.append(_attach(use, seen, use.path))
     elif use.marker:
         part.after["mounted"] = "no"
-        part.steps.append(_attach(use, use.path, place=False))
+        part.steps.append(_attach(use, seen, use.path, place=False))
     if use.persistent:
         part.steps += _write_unit(use.asked, use.path, None)
     if not part.steps:
@@ -214,7 +219,7 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
     elif not boots and unit is not None:
         part.steps += _remove_unit(path, unit)
     if not use.mounted and use.marker and row["asked"] != use.asked:
-        part.steps.insert(0, _attach(use, path, place=False))
+        part.steps.insert(0, _attach(use, seen, path, place=False))
     if use.mounted:
         _bring_live(use, seen, row, part)
     elif use.mounted is False:
@@ -255,7 +260,7 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
         part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
         return
     who = holders.of_mount(path) if stack else []
-    attach = _attach(use, path, place=not who, replaces=bool(stack))
+    attach = _attach(use, seen, path, place=not who, replaces=bool(stack))
     if not who:
         part.steps.append(attach)
         return
@@ -269,7 +274,7 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
         part.steps.insert(0, attach)
 
 
-def _attach(use: Use, path: str, place: bool = True, replaces: bool = False) -> Step:
+def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool = False) -> Step:
     """The step that tries the mount, and with ``place`` puts it on ``path`` (empty: chosen then)."""
     from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
@@ -283,7 +288,8 @@ def _attach(use: Use, path: str, place: bool = True, replaces: bool = False) -> 
         probe=use.probe,
         marker=use.marker,
         seconds=use.seconds,
-        makes=missing(path or use.base) if place and not replaces else [],  # what hangs is not touched
+        # What is exchanged may hang, and is there.
+        makes=missing(path or use.base, seen, use.seconds) if place and not replaces else [],
     )
 
 
@@ -403,8 +409,17 @@ def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     return found
 
 
-def missing(path: str) -> list[str]:
-    """The directories that do not exist yet, ``path`` included, outermost first."""
+def missing(path: str, seen: Seen, seconds: float) -> list[str]:
+    """The directories that do not exist yet, ``path`` included, outermost first.
+
+    Below somebody's network mount, which may hang, a child looks. Raises HostError ``timeout``.
+    """
+    if any(stack[-1].fstype.startswith(REMOTE) for at, stack in seen.stacks.items() if path.startswith(at + "/")):
+        return t.cast("list[str]", deadline.call(lambda: _missing(path), seconds, "looking at %s" % path))
+    return _missing(path)
+
+
+def _missing(path: str) -> list[str]:
     found = []
     while not os.path.lexists(path):
         found.append(path)

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import time
 import typing as t
 
 import pytest
@@ -265,3 +266,15 @@ def test_unmounting_what_others_use_is_refused(world: World) -> None:
     with pytest.raises(HostError, match="is used by backend nas") as caught:
         world.plan(use(mounted=False))
     assert caught.value.kind == "in_use"
+
+
+def test_what_is_missing_below_a_network_mount_is_looked_for_in_a_child(
+    world: World, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = str(tmp_path / "a" / "b")
+    assert mount.missing(wanted, world.seen(), 5) == [str(tmp_path / "a"), wanted]
+    world.lines = [LINE % tmp_path]
+    monkeypatch.setattr(mount, "_missing", lambda path: time.sleep(60))  # a dead server
+    with pytest.raises(HostError, match="timed out after .* while looking at") as caught:
+        mount.missing(wanted, world.seen(), 0.2)
+    assert caught.value.kind == "timeout"
