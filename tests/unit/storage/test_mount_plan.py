@@ -275,6 +275,6 @@ def test_what_is_missing_below_a_network_mount_is_looked_for_in_a_child(
     assert mount.missing(wanted, world.seen(), 5) == [str(tmp_path / "a"), wanted]
     world.lines = [LINE % tmp_path]
     monkeypatch.setattr(mount, "_missing", lambda path: time.sleep(60))  # a dead server
-    with pytest.raises(HostError, match="timed out after .* while looking at") as caught:
+    with pytest.raises(HostError, match="while looking at") as caught:
         mount.missing(wanted, world.seen(), 0.2)
     assert caught.value.kind == "timeout"
