@@ -7,7 +7,7 @@ VENV   := .venv/bin/python
 # T narrows `make unit` and `make sanity`: T=tests/unit/host/test_x.py, T="--test pylint".
 T      ?=
 
-.PHONY: help test lint sanity unit contract input faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
+.PHONY: help test lint sanity unit contract input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -30,6 +30,9 @@ contract: venv ## check, run, run, check for every module on real hosts
 
 input: venv ## hostile values for every option
 	@$(VENV) -m tests.gates.lab tests/input $(T)
+
+docker: venv ## the volume driver under Docker and podman
+	@$(VENV) -m tests.gates.lab tests/docker $(T)
 
 faults: venv ## kill points, power loss, dead servers: all of them
 	@$(VENV) -m tests.gates.lab tests/faults $(T)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench import docker
 from tests.gates.mirror import mirror
 from tests.gates.paths import BUILD, VENV, environment
 from tests.lab import Lab
@@ -165,7 +166,8 @@ def measure(bench: Bench, runs: int) -> list[dict[str, Any]]:
     values = compare(runs, lambda: bench.playbook("list.yml"), lambda: bench.playbook("loop.yml"))
     what = f"{COUNT} unchanged in one call / ansible.posix.mount in a loop"
     found.append(row("list-vs-loop", what, values, "s", runs, 30, faster=True))
-    return found
+    bench.adhoc("microvm.host.docker_volume_driver")
+    return found + docker.measure(bench.host, bench.server, runs, bench.here, row)
 
 
 def main() -> None:
@@ -188,7 +190,7 @@ def main() -> None:
     for each in results:
         verdict = {True: "holds", False: "missed", None: "no goal"}[each["holds"]]
         print(
-            f"{each['id']:13} {each['ours']:>12} {each['theirs']:>12} {each['unit']:6} {each['ratio']:>7}x "
+            f"{each['id']:20} {each['ours']:>12} {each['theirs']:>12} {each['unit']:6} {each['ratio']:>7}x "
             f"goal {each['goal'] or '-'}: {verdict}; {each['what']}"
         )
 
