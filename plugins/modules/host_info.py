@@ -29,7 +29,7 @@ options:
     default: false
   timeout:
     description:
-      - Seconds for all looks together. What has not answered by then has the status V(unreachable).
+      - Seconds for the whole call. What has not answered after four fifths of it has the status V(unreachable).
     type: int
     default: 15
 seealso:
@@ -161,7 +161,7 @@ docker_volumes:
       returned: always
       type: str
     version_negotiated:
-      description: The protocol version in use; null when it is not mounted.
+      description: The protocol version in use; empty when it is not mounted.
       returned: always
       type: str
     references:

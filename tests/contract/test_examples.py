@@ -232,6 +232,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     items = {
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
+        "docker_volumes": keys["docker_volumes"]["contains"],
     }
     for result in (bare, populated):
         compared = Comparison()
@@ -262,9 +263,11 @@ ROWS = """
 import sqlite3
 with sqlite3.connect("/var/lib/microvm/registry.db") as registry:
     registry.execute("INSERT INTO volumes VALUES ('nas', 'web1-root', 4096)")
+    registry.execute("INSERT INTO docker_volumes (name, opts, created) VALUES (?, ?, ?)", (
+        "web", '{"server": "nas1", "path": "/export/rw2"}', "2026-11-21T06:58:03Z"))
     registry.execute("INSERT INTO journal VALUES ('0', 'backend', 'nas', 4711, 0, '[]', '{}')")
 """
-"""What only later versions or a killed run make: a volume and an open intent."""
+"""What only later versions, Docker or a killed run make: volumes and an open intent."""
 
 
 def typed(sample: list[dict[str, Any]]) -> Documented:

@@ -30,7 +30,7 @@ def volumes() -> list[dict[str, t.Any]]:
                 "created": volume.created,
                 "path": path,
                 "status": told["health"],
-                "version_negotiated": told["version"],
+                "version_negotiated": told["version"] or "",
                 "references": holders,
                 "drift": drift,
                 "error": volume.error,

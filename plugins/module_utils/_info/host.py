@@ -12,6 +12,9 @@ from ansible_collections.microvm.host.plugins.module_utils._host import locks
 from ansible_collections.microvm.host.plugins.module_utils._info import docker
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
 
+LOOKING = 0.8
+"""The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
+
 
 def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
     """Everything the registry and the kernel know; ``refresh`` looks at each mount too, all within ``timeout`` s.
@@ -24,7 +27,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         local = [row["config"]["path"] for row in seen.backends.values() if row["kind"] == "local_file"]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
-    seen = mount.Seen(probed, timeout)
+    seen = mount.Seen(probed, timeout * LOOKING)
     intents = journal.left_open()
     return {
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
