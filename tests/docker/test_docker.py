@@ -284,6 +284,6 @@ def test_the_service_is_small_and_its_socket_closed_to_others(engine: Engine) ->
 
 def test_the_driver_is_killed_at_many_moments_of_each_call(engine: Engine) -> None:
     engine.host.put(Path(__file__).with_name("kills.py"), "/tmp/kills.py")
-    found = json.loads(engine.run("python3 /tmp/kills.py 20", timeout=600).stdout)
+    found = json.loads(engine.run("python3 /tmp/kills.py 12", timeout=600).stdout)
     counts.add("kill points", found["kills"])
     assert found["wrong"] == []
