@@ -14,13 +14,13 @@ import posixpath
 import time
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._docker import units
 from ansible_collections.microvm.host.plugins.module_utils._docker.definition import Definition
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe
 
-BASE = "/var/lib/docker-volumes-nfsd"
 BASE_MODE = 0o711
 """Containers of a remapped root may pass, and nobody may list."""
 STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,7 +28,7 @@ STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def path_of(volume: str) -> str:
     """Where a volume is mounted."""
-    return os.path.join(BASE, volume)
+    return os.path.join(units.BASE, volume)
 
 
 def root_asked(wanted: Definition, backend: nfs.Asked | None) -> nfs.Asked:
@@ -71,7 +71,7 @@ def attach(wanted: Definition, root: nfs.Asked, marker: str, seconds: float) -> 
             _make(top, wanted, nfs.source(root))
         mount, known = nfs.detached(asked, end - time.monotonic())
     path = path_of(wanted.name)
-    files.make_directories(BASE, BASE_MODE)
+    files.make_directories(units.BASE, BASE_MODE)
     files.make_directories(path)
     mounts.attach(mount, path)
     return dict(known, asked=asked)

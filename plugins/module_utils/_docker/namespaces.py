@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._docker.mounting import BASE
+from ansible_collections.microvm.host.plugins.module_utils._docker import units
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
 
 Place = tuple[str, str]
@@ -40,5 +40,5 @@ def in_use() -> set[Place]:
 def _elsewhere(table: t.Iterable[mounts.Mount]) -> t.Iterator[Place]:
     for mount in table:
         # A container may have the host's tree below a directory of its own (/host).
-        if BASE + "/" not in mount.path:
+        if units.BASE + "/" not in mount.path:
             yield place_of(mount)

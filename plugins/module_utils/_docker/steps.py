@@ -68,6 +68,7 @@ class RemoveDriver(Step):
         for unit in units.ALL:
             _put(unit, None, "")
         files.remove(units.VERSION_FILE)
+        files.remove_empty(units.BASE)
 
 
 def _put(unit: str, text: str | None, nonce: str) -> None:

@@ -18,6 +18,8 @@ PRIME = "docker-nfsd-prime.service"
 ALL = (SOCKET, SERVICE, PRIME)
 ADDRESS = "/run/docker/plugins/nfsd.sock"
 """Docker takes the name of the driver from the name of this file."""
+BASE = "/var/lib/docker-volumes-nfsd"
+"""Where volumes are mounted, each under its name."""
 VERSION_FILE = "/run/microvm/docker-nfsd.version"
 """Where the running driver says which host tool it is."""
 TOOL = "/usr/local/libexec/microvm/microvm-tool"

@@ -12,7 +12,7 @@ import os
 import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._docker import definition, mounting, namespaces, state
+from ansible_collections.microvm.host.plugins.module_utils._docker import definition, mounting, namespaces, state, units
 from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Task, Tasks
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
@@ -180,10 +180,10 @@ class Volumes:
         self._clear_orphans(table)
 
     def _clear_orphans(self, table: t.Sequence[mounts.Mount]) -> None:
-        below = mounting.BASE + "/"
+        below = units.BASE + "/"
         found = {mount.path[len(below) :] for mount in table if mount.path.startswith(below)}
         try:
-            found.update(os.listdir(mounting.BASE))
+            found.update(os.listdir(units.BASE))
         except FileNotFoundError:
             return
         for name in found - set(self.volumes):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._docker import mounting, namespaces, state, volumes
+from ansible_collections.microvm.host.plugins.module_utils._docker import mounting, namespaces, state, units, volumes
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
 from tests.unit.docker.driver import Driver
 
@@ -31,8 +31,7 @@ def driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Driver]:
         patched = functools.partial(getattr(registry, function), str(folder / "registry.db"))
         monkeypatch.setattr(registry, function, patched)
     monkeypatch.setattr(state, "RUN", str(folder / "run"))
-    for module in (mounting, namespaces):
-        monkeypatch.setattr(module, "BASE", str(folder / "volumes"))
+    monkeypatch.setattr(units, "BASE", str(folder / "volumes"))
     found = Driver(folder)
     monkeypatch.setattr(mounts, "table", found.kernel.table)
     monkeypatch.setattr(mounting, "attach", found.kernel.attach)

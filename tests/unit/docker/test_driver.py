@@ -91,6 +91,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(systemd, "running", lambda: True)
     monkeypatch.setattr(command, "run", found.systemctl)
     monkeypatch.setattr(units, "VERSION_FILE", str(tmp_path / "version"))
+    monkeypatch.setattr(units, "BASE", str(tmp_path / "volumes"))
     return found
 
 
@@ -143,10 +144,12 @@ def test_a_driver_of_an_older_tool_is_restarted(host: Host, tmp_path: Path) -> N
     assert host.plan().steps == []
 
 
-def test_absent(host: Host) -> None:
+def test_absent(host: Host, tmp_path: Path) -> None:
     assert host.plan(state="absent").steps == []
     host.run()
+    (tmp_path / "volumes").mkdir()
     host.run(state="absent")
+    assert not (tmp_path / "volumes").exists()
     assert host.files() == set()
     assert host.active == {"--no-block"}, "all units are stopped"
     assert host.plan(state="absent").steps == []
