@@ -218,8 +218,6 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             part.before["unit"], part.after["unit"] = "edited", "written"
     elif not boots and unit is not None:
         part.steps += _remove_unit(path, unit)
-    if not use.mounted and use.marker and row["asked"] != use.asked:
-        part.steps.insert(0, _attach(use, seen, path, place=False))
     if use.mounted:
         _bring_live(use, seen, row, part)
     elif use.mounted is False:
@@ -228,15 +226,19 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             part.before["mounted"] = "yes" if stack else "no"
         part.after["mounted"] = "no"
         others = seen.users_of(row, use.user) if stack else []
-        if others:
+        if others and not use.patient:
             raise HostError("in_use", "%s is used by %s" % (path, ", ".join(others)), "remove that first")
-        part.pending = holders.of_mount(path) if stack and use.patient else []
-        if part.pending:
+        part.pending = holders.of_mount(path) if stack and use.patient and not others else []
+        if others:
+            part.after["mounted"] = part.before.get("mounted", "yes")
+        elif part.pending:
             part.after["mounted"] = part.before.get("mounted", "yes")
             text = "%s is in use by %s: it is unmounted by the first run that finds it idle"
             part.warnings.append(text % (path, ", ".join(part.pending)))
         elif stack:
             part.steps.append(_detach(path, not boots, use.seconds))
+    if use.marker and (own is None or row["asked"] != use.asked) and not _goes_out(part.steps):
+        part.steps.insert(0, _attach(use, seen, path, place=False))  # a backend is tried before it counts
     if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
         part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
@@ -291,6 +293,12 @@ def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool 
         # What is exchanged may hang, and is there.
         makes=missing(path or use.base, seen, use.seconds) if place and not replaces else [],
     )
+
+
+def _goes_out(steps: t.Sequence[Step]) -> bool:
+    from ansible_collections.microvm.host.plugins.module_utils._storage.steps import AttachMount
+
+    return any(isinstance(step, AttachMount) for step in steps)
 
 
 def _detach(path: str, forget: bool, seconds: float) -> Step:

@@ -155,6 +155,10 @@ class NfsMounts:
             found: dict[str, t.Any] = {"state": wanted.state, "status": "not_mounted", "persistent": False}
             if wanted.use is not None:
                 found.update(described(wanted.use.asked))
+                if wanted.state != "absent":
+                    shared = seen.by_identity(nfs.identity(wanted.use.asked))
+                    path = wanted.use.path or mount.default_path(wanted.use.base, wanted.use.asked)
+                    found["path"] = shared["path"] if shared else path
             return found
         persistent = bool(seen.users["mount:" + wanted.name]["persistent"])
         return dict(described_row(row, seen, persistent), state=wanted.state)

@@ -214,6 +214,14 @@ def test_out_of_service_waits_for_who_uses_it_when_told(world: World) -> None:
     assert part.pending == ["qemu (4711)"]
 
 
+def test_out_of_service_leaves_the_mount_to_its_other_users(world: World) -> None:
+    world.made(use())
+    world.made(use("backend:nas", marker="any"))
+    part = world.plan(use("backend:nas", path="", marker="any", mounted=False, persistent=False, patient=True))
+    assert kinds(part) == ["Record"]
+    assert part.before["mounted"] == part.after["mounted"]
+
+
 def test_an_edit_out_of_service_is_tried(world: World) -> None:
     off = use(mounted=False, persistent=False, marker="1f0e3dad-0000-0000-0000-000000000000")
     world.made(off)
@@ -225,9 +233,12 @@ def test_an_edit_out_of_service_is_tried(world: World) -> None:
 
 def test_a_second_user_shares_the_mount(world: World) -> None:
     world.made(use())
-    part = world.plan(use("backend:nas", path=""))
-    assert kinds(part) == ["Record"]
-    world.made(use("backend:nas"))
+    assert kinds(world.plan(use("mount:again", path=""))) == ["Record"]
+    part = world.plan(use("backend:nas", path="", marker="any"))
+    assert kinds(part) == ["AttachMount"]
+    assert not part.steps[0].place  # type: ignore[attr-defined]
+    world.made(use("backend:nas", marker="any"))
+    assert world.plan(use("backend:nas", path="", marker="any")).steps == []
     assert [type(step).__name__ for step in mount.absent("mount:vms", world.seen(), 15).steps] == ["Record"]
 
 
