@@ -78,7 +78,19 @@ def test_what_is_invalid(options: dict[str, t.Any], field: str, text: str) -> No
     assert found["mounts"] == []
 
 
-def test_what_ansible_itself_refuses() -> None:
-    found = answer({"servr": "nas"})
-    assert found["error"]["kind"] == "invalid"
-    assert "servr" in found["msg"]
+@pytest.mark.parametrize(
+    ("options", "field", "near"),
+    [
+        ({"servr": "nas"}, "servr", "server"),
+        (
+            {"mounts": [{"server": "nas", "export": "/a"}, {"server": "nas", "exprt": "/b"}]},
+            "mounts[1].exprt",
+            "export",
+        ),
+        ({"mounts": [{"server": "nas", "optss": "ro"}]}, "mounts[0].optss", "opts"),
+    ],
+)
+def test_an_option_that_does_not_exist(options: dict[str, t.Any], field: str, near: str) -> None:
+    found = answer(options)
+    assert (found["error"]["kind"], found["error"]["field"]) == ("invalid", field)
+    assert found["msg"] == "%s is not an option; did you mean %s?" % (field, near)

@@ -43,6 +43,8 @@ class Module(AnsibleModule):
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
         """As AnsibleModule's, with the ``error`` every failure carries."""
         if "error" not in more:
+            if msg.startswith("Unsupported parameters"):
+                self._refuse_unknown()
             field = self._field_of(msg)
             if field and field not in msg:
                 msg = "%s: %s" % (field, msg)
@@ -76,6 +78,24 @@ class Module(AnsibleModule):
     def _refuse(self, field: str, message: str) -> t.NoReturn:
         error = HostError("invalid", message, field=field)
         self.fail_json(result.sentence(error), error=error.as_dict())
+
+    def _refuse_unknown(self) -> None:
+        """Name an option that does not exist, with its item: AnsibleModule names only the list."""
+        places: list[tuple[str, t.Any, dict[str, t.Any]]] = [("", self.given, self.argument_spec)]
+        for name, option in self.argument_spec.items():
+            if option.get("elements") == "dict" and isinstance(self.given.get(name), list):
+                each = enumerate(self.given[name])
+                places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
+        for prefix, item, spec in places:
+            known = [*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))]
+            for key in item if isinstance(item, dict) else ():
+                if key not in known:
+                    import difflib  # only when something is wrong
+
+                    near = difflib.get_close_matches(str(key), known, 1)
+                    hint = "did you mean %s?" % near[0] if near else "ansible-doc tells the options"
+                    error = HostError("invalid", "%s%s is not an option" % (prefix, key), hint, prefix + str(key))
+                    self.fail_json(result.sentence(error), error=error.as_dict())
 
     def _field_of(self, msg: str) -> str | None:
         """The option a message of AnsibleModule is about: it names all but a list whose element is no dict."""
