@@ -347,7 +347,7 @@ def test_three_hosts(three: Lab, tmp_path: Path) -> None:
     assert "$ANSIBLE_VAULT" in vault.read_text()
     recaps = [(name.removesuffix(".example.com"), int(changed)) for name, changed in RECAP.findall(said)]
     assert recaps == [(name, changed) for changed in (2, 2, 0) for name in ("hv1", "hv2", "hv3")], said
-    assert len(re.findall(r"^ *-? *'?hv\d\.example\.com +(nfs-prod|local|scratch) +\w+ +ok ", said, re.MULTILINE)) == 14
+    assert len(re.findall(r"^ *\"hv\d\.example\.com +(nfs-prod|local|scratch) +\w+ +ok ", said, re.MULTILINE)) == 14
 
     places = set()
     for host in three.hosts.values():
