@@ -58,6 +58,8 @@ options:
         - Whether volumes go here that name no backend. Exactly one backend is the default.
         - V(true) takes it from the backend that had it. V(false) is refused for the only default.
         - Left as it is when omitted. The first backend of a host becomes the default.
+        - When the one that shall be the default fails and the host has no other, the first of the call that works is
+          the default meanwhile, with a warning; the next run in which it does not fail makes it the default.
       type: bool
     server:
       description:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from tests.lab.borrow import borrow
 from tests.lab.filer import Filer
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.machine import LabError
 from tests.lab.server import NfsServer
 
-__all__ = ["Filer", "Host", "Lab", "LabError", "NfsServer"]
+__all__ = ["Filer", "Host", "Lab", "LabError", "NfsServer", "borrow"]

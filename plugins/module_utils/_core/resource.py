@@ -69,6 +69,9 @@ class Resource(t.Protocol):
     def plan(self, wanted: t.Any, seen: t.Any) -> Plan:
         """What is to be done to one item."""
 
+    def without(self, failed: t.AbstractSet[str], seen: t.Any) -> bool:
+        """Told which items failed, in a run or by a connection of check mode: True to plan the others again."""
+
     def report(self, wanted: t.Any, seen: t.Any) -> dict[str, t.Any]:
         """One returned item, without name, changed, actions and error."""
 

@@ -69,6 +69,11 @@ def converge(
     elif todo:
         _apply(resource, todo)
         seen = resource.observe([item.wanted for item in items])
+    failed = {item.name for item in items if item.error is not None}
+    if failed and resource.without(failed, seen):
+        _make_do(resource, items, seen, check)
+        if not check:
+            seen = resource.observe([item.wanted for item in items])
     return _outcome(resource, items, seen)
 
 
@@ -133,6 +138,18 @@ def _contact(items: t.Sequence[Item]) -> None:
             child.result()
         except HostError as error:
             item.error = error
+
+
+def _make_do(resource: Resource, items: t.Sequence[Item], seen: t.Any, check: bool) -> None:
+    """Some items failed, and that changes what others shall be: plan these again, and in a run do what is left."""
+    rest = {item: item.plan for item in items if item.error is None and item.plan is not None}
+    for item in rest:
+        _plan(resource, item, seen)
+    if not check:
+        _apply(resource, [item for item in rest if item.error is None and item.plan and item.plan.steps])
+    for item, first in rest.items():
+        if item.plan is not None:
+            item.plan = first.corrected(item.plan) if check else first.then(item.plan)
 
 
 def _sending(contact: t.Callable[[], t.Any]) -> t.Callable[[t.Any], t.Any]:

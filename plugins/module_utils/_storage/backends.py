@@ -38,6 +38,9 @@ class Backends:
         self.tool = tool
         self.claimant: str | None = None
         self.removed: set[str] = set()
+        self.able: list[str] = []
+        self.stand_in: str | None = None
+        self.failed: list[str] = []
         self.hung: set[mount.Hung] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Backend:
@@ -78,6 +81,7 @@ class Backends:
             identities[identity] = each.name
         self.claimant = claims[0].name if claims else None
         self.removed = {each.name for each in wanted if each.state == "absent"}
+        self.able = [each.name for each in wanted if each.state == "present" and each.enabled]
         self.first = next((each.name for each in wanted if each.state == "present" and each.default is None), None)
 
     def registered(self) -> list[str]:
@@ -121,8 +125,14 @@ class Backends:
         else:
             plan.before = {}
         plan.after.update(facets)
+        if default and not (row and row["is_default"]):
+            before = seen.default if seen.default not in self.removed else None
+            instead = ", in place of %s" % before if before else ""
+            plan.steps.append(Record("make %s the default%s" % (wanted.name, instead)))
         if row is not None and not plan.steps and plan.diff():
             plan.steps.append(Record("update backend %s" % wanted.name))
+        if wanted.name == self.stand_in:
+            plan.warnings.append(self._why_default())
         if default and not wanted.enabled:
             plan.warnings.append("it is the default backend and not enabled: volumes without a backend are refused")
         inner = plan.commit
@@ -142,6 +152,8 @@ class Backends:
     def _default(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> bool:
         """Whether the backend is the default afterwards. Raises ``conflict`` when none would be left."""
         is_default = bool(row and row["is_default"])
+        if wanted.name == self.stand_in:
+            return True
         if wanted.default is None:
             if is_default or seen.default is not None or self.claimant is not None:
                 return is_default
@@ -192,6 +204,21 @@ class Backends:
 
         plan.commit = commit
         return plan
+
+    def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
+        """A host with backends has a default one: of those that did not fail the first, when no other is left."""
+        if seen.default is None or seen.default in self.removed - failed:
+            self.stand_in = next((name for name in self.able if name not in failed), None)
+            self.failed = sorted(failed)
+        return self.stand_in is not None
+
+    def _why_default(self) -> str:
+        if self.claimant in self.failed:
+            return "it is the default, because %s failed; the next run that can makes %s the default" % (
+                self.claimant,
+                self.claimant,
+            )
+        return "it is the default, because %s failed" % ", ".join(self.failed)
 
     def report(self, wanted: Backend, seen: Seen) -> dict[str, t.Any]:
         """See Resource."""

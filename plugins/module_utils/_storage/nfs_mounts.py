@@ -115,6 +115,10 @@ class NfsMounts:
             with_tool(plan, seen.tool(self.tool))
         return plan
 
+    def without(self, failed: t.AbstractSet[str], seen: mount.Seen) -> bool:
+        """See Resource."""
+        return False
+
     def report(self, wanted: Mount, seen: mount.Seen) -> dict[str, t.Any]:
         """See Resource."""
         row = seen.of("mount:" + wanted.name)
