@@ -288,6 +288,8 @@ class Backends:
         part = mount.absent(user, seen, wanted.timeout)
         before = dict(part.before, kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
         before.pop("persistent", None)
+        if row["kind"] == "local_file":
+            before["path"] = row["config"]["path"]
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
             connection.execute("DELETE FROM backends WHERE name = ?", (wanted.name,))

@@ -15,7 +15,7 @@ PATH = "/var/lib/microvm/volumes"
 def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
     """The configuration of validated options. Raises ``invalid``."""
     path = PATH if item.get("path") is None else item["path"]
-    return {"path": names.mount_path(path, prefix + "path")}
+    return {"path": names.mount_path(path, prefix + "path", "volumes in %s would lie among files of the system")}
 
 
 def refuse_change(before: dict[str, t.Any], after: dict[str, t.Any], prefix: str) -> None:

@@ -43,10 +43,13 @@ class AttachMount(Step):
     makes: list[str]
 
     def describe(self) -> str:
+        source = nfs.source(self.asked)
+        marks = _marks() if self.marker == "any" and not nfs.parsed(self.asked).read_only else ""
         if not self.place:
-            return "try %s" % nfs.source(self.asked)
+            return "try %s%s" % (source, marks)
         verb = "mount again" if self.replaces else "mount"
-        return "%s %s on %s" % (verb, nfs.source(self.asked), self.path or "%s/%s-<uuid>" % (self.base, self.prefix))
+        where = "on %s" % self.path if self.path else "below %s" % self.base
+        return "%s %s %s%s" % (verb, source, where, marks)
 
     def apply(self, known: Known) -> deadline.Child:
         doing = "mounting %s" % nfs.source(self.asked)
@@ -103,6 +106,10 @@ class AttachMount(Step):
         with registry.reading() as connection:
             taken = {row["path"] for row in registry.rows(connection, "SELECT path FROM mounts")}
         return sorted(set(glob.glob(pattern)) - taken)
+
+
+def _marks() -> str:
+    return "; write %s/%s if missing" % (probe.FOLDER, probe.MARKER)
 
 
 def _device(descriptor: int) -> str:
@@ -239,7 +246,8 @@ class OpenDirectory(Step):
     seconds: float
 
     def describe(self) -> str:
-        return "%s %s" % ("make" if self.makes else "try", self.path)
+        marks = _marks() if self.marker == "any" else ""
+        return "%s %s%s" % ("make" if self.makes else "try", self.path, marks)
 
     def apply(self, known: Known) -> deadline.Child:
         return deadline.Child(lambda send: self._open(), self.seconds, "trying %s" % self.path)
