@@ -346,7 +346,9 @@ mount:
   type: dict
   contains: *mount
 msg:
-  description: What failed, on what, why, and what to do next; for a list, which items failed and of what kind.
+  description:
+    - What failed, on what, why, and what to do next.
+    - For a list, which items failed and of what kind, then a line for each.
   returned: failure
   type: str
   sample: "2 of 5 mounts failed: images (unreachable), scratch (conflict)"
