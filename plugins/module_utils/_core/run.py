@@ -188,7 +188,7 @@ def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
 
 def _left(item: Item, begun: float) -> int:
     """Seconds of an item's timeout; what is left may be too short, but is never nothing."""
-    return max(1, item.wanted.timeout - int(time.monotonic() - begun))
+    return max(1, int(item.wanted.timeout) - int(time.monotonic() - begun))
 
 
 def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcome:
