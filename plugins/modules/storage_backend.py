@@ -240,9 +240,10 @@ backends:
       type: list
       elements: str
       sample:
-        - mount nas.example.com:/mnt/tank/vms on /var/lib/microvm/mounts/nfs-prod-<uuid>
+        - mount nas.example.com:/mnt/tank/vms below /var/lib/microvm/mounts; write .microvm/backend.json if missing
         - write the mount unit of nas.example.com:/mnt/tank/vms
         - reload systemd
+        - make nfs-prod the default, in place of local
     enabled:
       description: Whether it takes new volumes and starts of machines.
       returned: when present
@@ -390,7 +391,9 @@ backend:
   type: dict
   contains: *backend
 msg:
-  description: What failed, on what, why, and what to do next; for a list, which items failed and of what kind.
+  description:
+    - What failed, on what, why, and what to do next.
+    - For a list, which items failed and of what kind, then a line for each.
   returned: failure
   type: str
   sample: "2 of 5 backends failed: nfs-prod (unreachable), nfs-templates (refused)"

@@ -99,10 +99,11 @@ class Backends:
         """See Resource."""
 
         def probed(seen: mount.Seen) -> list[str]:
-            found = [seen.backends[each.name] for each in wanted if each.name in seen.backends]
+            there = [each.name for each in wanted if each.state != "absent" and each.name in seen.backends]
+            found = [seen.backends[name] for name in there]
             return [path for row in found for path in kinds.of(row["kind"]).looked_at(row, seen)]
 
-        return Seen(probed, max((each.timeout for each in wanted), default=1), self.hung)
+        return Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
 
     def plan(self, wanted: Backend, seen: Seen) -> Plan:
         """See Resource."""
@@ -226,6 +227,11 @@ class Backends:
         if row is None:
             return {"state": wanted.state, **({"kind": wanted.kind} if wanted.kind else {})}
         return described(row, seen)
+
+    def remarks(self, wanted: Backend, seen: Seen) -> list[str]:
+        """See Resource."""
+        row = seen.backends.get(wanted.name)
+        return kinds.of(row["kind"]).remarks(row, seen) if row else []
 
     def kinds(self) -> Kinds:
         """See Resource."""

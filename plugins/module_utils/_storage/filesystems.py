@@ -33,6 +33,10 @@ class Options(t.Protocol):
 class FileSystem(t.Protocol):
     """Pure text, but for ``reach`` and ``detached``, which block: call those in a child. All raise HostError."""
 
+    @property
+    def PROGRAM(self) -> tuple[str, str]:
+        """What systemd mounts it with, and the packages that have it; this collection needs no program for it."""
+
     def asked(self, item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
         """The asked mount of validated options. Raises ``invalid`` naming the option."""
 
@@ -44,6 +48,9 @@ class FileSystem(t.Protocol):
 
     def source(self, wanted: Asked) -> str:
         """The source as mountinfo shows it."""
+
+    def place(self, wanted: Asked) -> str:
+        """What it is on the server, in words: "the export /tank"."""
 
     def identity(self, wanted: Asked) -> str:
         """What makes it one mount: two asked mounts of one identity are mounted once."""
@@ -65,6 +72,9 @@ class FileSystem(t.Protocol):
 
     def only_flags_differ(self, one: Asked, two: Asked, top: mounts.Mount) -> bool:
         """Whether per-mount flags make the live mount ``top`` of ``one`` the mount of ``two``."""
+
+    def remarks(self, mount: mounts.Mount, wanted: Asked) -> list[str]:
+        """What to warn of a live mount that is as asked and does otherwise."""
 
     def reach(self, wanted: Asked, seconds: float) -> t.Any:
         """Find the server and open a connection."""

@@ -55,6 +55,9 @@ class Kind(t.Protocol):
     def described(self, row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
         """Its part of a returned backend, ``status`` included."""
 
+    def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+        """What to warn of a registered backend."""
+
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
         """What it showed it can do when it was tried (``known``)."""
 

@@ -19,7 +19,7 @@ PATH = "/var/lib/microvm/volumes"
 def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
     """See Kind."""
     path = PATH if item.get("path") is None else item["path"]
-    return {"path": names.mount_path(path, prefix + "path")}
+    return {"path": names.mount_path(path, prefix + "path", "volumes in %s would lie among files of the system")}
 
 
 def identity(config: dict[str, t.Any]) -> str:
@@ -55,7 +55,7 @@ def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -
 
 def absent(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
     """See Kind."""
-    return Plan(wanted.name, {}, {}, seconds=wanted.timeout)
+    return Plan(wanted.name, {"path": row["config"]["path"]}, {}, seconds=wanted.timeout)
 
 
 def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
@@ -66,6 +66,13 @@ def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
     if found["status"] != "ok":
         found["status"] = "not_mounted" if found["status"] in ("not_found", "not_mounted") else "unreachable"
     return dict(found, path=path)
+
+
+def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
+    """See Kind."""
+    if described(row, seen)["status"] == "unreachable":
+        return ["%s does not answer: check what is mounted there" % row["config"]["path"]]
+    return []
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:

@@ -75,6 +75,11 @@ class OnMount:
         found = mount.described(used, seen, True)
         return {key: value for key, value in found.items() if key not in ("persistent", "state")}
 
+    def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+        """See Kind."""
+        used = seen.of("backend:" + row["name"])
+        return mount.remarks(used, seen) if used else []
+
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
         """See Kind."""
         return kinds.capable(known, external=True)

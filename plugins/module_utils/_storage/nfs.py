@@ -12,6 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import mounts, 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 FSTYPES = ("nfs4", "nfs")
+PROGRAM = ("/usr/sbin/mount.nfs", "nfs-common or nfs-utils")
 TRY_NEXT = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.ENOENT, errno.ESRCH)
 """After these another protocol version may do: ENOENT because NFSv4 has a name space of its own."""
 
@@ -108,6 +109,24 @@ def unit_text(wanted: Asked, path: str) -> str:
     )
 
 
+def place(wanted: Asked) -> str:
+    """What it is on the server, in words."""
+    return "the export %s" % wanted["export"]
+
+
+def remarks(mount: mounts.Mount, wanted: Asked) -> list[str]:
+    """What to warn of a live mount: nconnect of another mount is in force.
+
+    The kernel keeps it once for all mounts of a server; mountinfo shows it when it is more than one (fs/nfs/super.c).
+    """
+    asked = parsed(wanted).get("nconnect")
+    used = dict(option.partition("=")[::2] for option in mount.options).get("nconnect", "1")
+    if asked in (None, used):
+        return []
+    text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
+    return [text % (used, asked, wanted["server"])]
+
+
 def reach(wanted: Asked, seconds: float) -> net.Address:
     """An address of the server that takes connections. Blocks in the resolver: call it in a child."""
     options = parsed(wanted)
@@ -155,7 +174,7 @@ def _start_statd(wanted: Asked, seconds: float) -> None:
         raise HostError(
             "unsupported",
             "%s: NFSv3 locks need rpc-statd, which does not start: %s" % (source(wanted), error.message),
-            "install nfs-common, or use the option nolock (then one host only may use it)",
+            "install nfs-common or nfs-utils (role prepare_host), or use the option nolock (for one host only)",
             field="version",
         ) from None
 
@@ -173,7 +192,7 @@ def explained(refused: mounts.KernelRefused, wanted: Asked, version: str) -> Hos
     if number in (errno.EPROTONOSUPPORT, errno.ESRCH):
         return HostError("unsupported", said, "the server does not speak this version", field="version")
     if number == errno.ENODEV:
-        return HostError("unsupported", said, "this kernel has no NFS client (module nfs)")
+        return HostError("unsupported", said, "this kernel has no NFS client: its module nfs is missing or blocked")
     if number == errno.ENOSYS:
         return HostError("unsupported", said, "Linux 5.12 or later is needed for the mount API")
     if number == errno.EINVAL:

@@ -43,11 +43,13 @@ class AttachMount(Step):
     makes: list[str]
 
     def describe(self) -> str:
-        what = _source(self.asked)
+        system, source = filesystems.of(self.asked), _source(self.asked)
+        marks = _marks() if self.marker == "any" and not system.parsed(self.asked).read_only else ""
         if not self.place:
-            return "try %s" % what
+            return "try %s%s" % (source, marks)
         verb = "mount again" if self.replaces else "mount"
-        return "%s %s on %s" % (verb, what, self.path or "%s/%s-<uuid>" % (self.base, self.prefix))
+        where = "on %s" % self.path if self.path else "below %s" % self.base
+        return "%s %s %s%s" % (verb, source, where, marks)
 
     def apply(self, known: Known) -> deadline.Child:
         doing = "mounting %s" % _source(self.asked)
@@ -107,6 +109,10 @@ class AttachMount(Step):
 
 def _source(asked: filesystems.Asked) -> str:
     return filesystems.of(asked).source(asked)
+
+
+def _marks() -> str:
+    return "; write %s/%s if missing" % (probe.FOLDER, probe.MARKER)
 
 
 def _device(descriptor: int) -> str:
@@ -243,7 +249,8 @@ class OpenDirectory(Step):
     seconds: float
 
     def describe(self) -> str:
-        return "%s %s" % ("make" if self.makes else "try", self.path)
+        marks = _marks() if self.marker == "any" else ""
+        return "%s %s%s" % ("make" if self.makes else "try", self.path, marks)
 
     def apply(self, known: Known) -> deadline.Child:
         return deadline.Child(lambda send: self._open(), self.seconds, "trying %s" % self.path)
