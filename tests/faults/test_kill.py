@@ -13,7 +13,7 @@ from tests.faults.killing import Point, Stage
 from tests.faults.operations import pairs
 from tests.faults.progress import Progress
 from tests.faults.rig import Rig
-from tests.lab import Lab, LabError, NfsServer, counts
+from tests.lab import Lab, LabError, NfsServer, SmbServer, counts
 
 UNREACHED = 0.02
 """The share of points that may turn out unreachable because the run took another course."""
@@ -21,9 +21,9 @@ UNREACHED = 0.02
 
 @pytest.fixture(scope="session")
 def stages(lab: Lab, rig: Rig) -> dict[str, Stage]:
-    nas = lab.servers["nas1"]
-    assert isinstance(nas, NfsServer)
-    return {pair.name: Stage(rig, nas, pair) for pair in pairs(nas.address)}
+    nas, smb = lab.servers["nas1"], lab.servers["smb1"]
+    assert isinstance(nas, NfsServer) and isinstance(smb, SmbServer)
+    return {pair.name: Stage(rig, nas, smb, pair) for pair in pairs(nas.address, smb.address)}
 
 
 @pytest.fixture(scope="session")
