@@ -76,5 +76,12 @@ def pairs(server: str, files: str) -> list[Pair]:
         ),
         Pair("smb backend", (LOCAL,), (backend, smb), (backend, {"name": "files", "state": "absent"}), blank=("vms",)),
         Pair("rotation", (LOCAL, (backend, smb)), (backend, {**smb, "password": "second"}), (backend, smb)),
+        Pair(
+            "docker driver",
+            (),
+            ("docker_volume_driver", {"prime": False}),
+            ("docker_volume_driver", {"state": "absent"}),
+            blank=TOOL,
+        ),
         Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank=("/var/lib/microvm/volumes",)),
     ]

@@ -53,12 +53,20 @@ def source(asked: Asked) -> str:
     return filesystems.of(asked).source(asked)
 
 
-def attach(wanted: Definition, root: Asked, marker: str, seconds: float) -> dict[str, t.Any]:
+def perform(function: str, arguments: list[t.Any]) -> dict[str, t.Any]:
+    """Call ``attach``, ``detach`` or ``put_away`` with arguments that came as JSON. Raises HostError."""
+    if function == "detach":
+        return detach(*arguments)
+    wanted, *more = arguments
+    return {"attach": attach, "put_away": put_away}[function](Definition.of_json(wanted), *more)
+
+
+def attach(wanted: Definition, root: Asked, marker: str, end: float) -> dict[str, t.Any]:
     """Mount a volume in its place, making its subdir when there is none; answers version, address and asked.
 
-    ``marker``: the UUID that the export must carry, "" for none. The mount appears when all of it succeeded.
+    ``marker``: the UUID that the export must carry, "" for none; ``end``: a reading of time.monotonic(). The mount
+    appears when all of it succeeded.
     """
-    end = time.monotonic() + seconds
     asked = asked_of(wanted, root)
     if marker:
         with _opened(root, end) as top:
@@ -71,10 +79,13 @@ def attach(wanted: Definition, root: Asked, marker: str, seconds: float) -> dict
         with _opened(root, end) as top:
             _make(top, wanted, source(root))
         mount, known = filesystems.detached(asked, end - time.monotonic())
-    path = path_of(wanted.name)
-    files.make_directories(units.BASE, BASE_MODE)
-    files.make_directories(path)
-    mounts.attach(mount, path)
+    try:
+        path = path_of(wanted.name)
+        files.make_directories(units.BASE, BASE_MODE)
+        files.make_directories(path)
+        mounts.attach(mount, path)
+    finally:
+        os.close(mount)
     return dict(known, asked=asked)
 
 
@@ -96,12 +107,11 @@ def detach(path: str, lazily: bool) -> dict[str, t.Any]:
     return {}
 
 
-def put_away(wanted: Definition, root: Asked, stamp: str, seconds: float) -> dict[str, t.Any]:
+def put_away(wanted: Definition, root: Asked, stamp: str, end: float) -> dict[str, t.Any]:
     """Archive (rename) or delete the subdir of a volume, as on_remove says; answers ``told``. It may be done again.
 
     What is to be deleted first gets a name of its own, so that one that was stopped goes on where it was.
     """
-    end = time.monotonic() + seconds
     folder, last = posixpath.split(wanted.subdir)
     what = "%s/%s" % (source(root), wanted.subdir)
     with _opened(root, end) as top:
