@@ -31,10 +31,10 @@ def path(hv1: Managed, smb: SmbServer) -> Iterator[str]:
 
 
 def test_a_wrong_one_changes_nothing(hv1: Managed, path: str) -> None:
-    before = hv1.sh(f"stat {FILE}; cat {FILE}")
+    before = hv1.sh(f"stat -c '%i %a %Y %s' {FILE}; cat {FILE}")
     hv1.fails("smb_share", "auth", **ASKED, password="wrong")
     hv1.fails("smb_share", "auth", **ASKED, password="wrong", secret_check=True)
-    assert hv1.sh(f"stat {FILE}; cat {FILE}") == before
+    assert hv1.sh(f"stat -c '%i %a %Y %s' {FILE}; cat {FILE}") == before
     assert not hv1.run(call("smb_share", check=True, **ASKED, password=USERS["svc"]))[0].changed
 
 
