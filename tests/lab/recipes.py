@@ -16,12 +16,13 @@ HOST_PACKAGES = (
 
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": ["nfs-common"],
+    "prepared": ["nfs-common", "open-iscsi", "lvm2", "thin-provisioning-tools"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""
 
 NAS_PACKAGES = ["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "dbus", "netbase"]
+TARGET_PACKAGES = ["tgt"]
 SUITES = ("trixie", "bookworm")
 PROXY_PORT = 3142
 PROXY_NAME = "packages.lab"
@@ -44,6 +45,9 @@ ip -6 address replace "$address6" dev vec0 nodad
 ip route replace default via "$gateway"
 [ -e /etc/hosts ] || printf '127.0.0.1 localhost\\n::1 localhost\\n127.0.1.1 %s\\n%s packages.lab\\n' \\
     "$hostname" "$gateway" > /etc/hosts
+name=/etc/iscsi/initiatorname.iscsi
+[ -e $name ] && ! grep -q "^InitiatorName=.*:lab" $name && echo "InitiatorName=iqn.2026-01.lab:lab-$hostname" > $name
+true
 """
 
 NETWORK_UNIT = """[Unit]
@@ -92,6 +96,8 @@ HOST_FILES: dict[str, tuple[int, str]] = {
     "etc/resolv.conf": (0o644, ""),
     # nfs-ganesha 6 does not know the request for a directory delegation that this kernel sends: EREMOTEIO.
     "etc/modprobe.d/lab.conf": (0o644, "options nfsv4 directory_delegations=0\n"),
+    # The disks of an iSCSI session: without a coldplug of everything nobody asks for their driver.
+    "etc/modules-load.d/lab.conf": (0o644, "sd_mod\n"),
     "etc/machine-id": (0o444, ""),  # given on the kernel's command line, and no first-boot presets
 }
 HOST_USER = "admin"
@@ -113,10 +119,22 @@ dbus-daemon --system --fork
 rpcbind -w
 exec ganesha.nfsd -F -L STDOUT -f /etc/ganesha/ganesha.conf
 """
+# tgtd is the container's first process, so that a pause stops it. In state ready it takes logins.
+TARGET_ENTRY = """#!/bin/sh
+tgt() { tgtadm --lld iscsi "$@"; }
+(
+    until tgt --op show --mode sys >/dev/null 2>&1; do sleep 0.1; done
+    . /etc/tgt/setup
+) &
+exec tgtd -f
+"""
 NAS_FILES: dict[str, tuple[int, str]] = {
     "etc/machine-id": (0o444, "6d7666737465737400000000000000aa\n"),
     "usr/local/sbin/nas": (0o755, NAS_ENTRY),
 }
+TARGET_FILES: dict[str, tuple[int, str]] = {"usr/local/sbin/target": (0o755, TARGET_ENTRY)}
+SERVER_FILES = {"ganesha": NAS_FILES, "tgt": TARGET_FILES}
+"""Files of a server's tree, by variant."""
 
 
 REVISION = 2
@@ -139,7 +157,7 @@ class Recipe:
 
     def key(self, *extra: str) -> str:
         """First 12 hex digits of a hash over everything that decides the image's content."""
-        parts: list[object] = [asdict(self), NAS_FILES]
+        parts: list[object] = [asdict(self), SERVER_FILES.get(self.variant)]
         if self.kind == "host":
             parts = [REVISION, asdict(self), HOST_FILES, MASKED, ENABLED, extra]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
@@ -153,3 +171,8 @@ def host_recipe(suite: str, variant: str) -> Recipe:
 def nas_recipe() -> Recipe:
     """Recipe of the user-space NFS server's container."""
     return Recipe("nas", "trixie", "ganesha", tuple(NAS_PACKAGES))
+
+
+def target_recipe() -> Recipe:
+    """Recipe of the iSCSI server's container."""
+    return Recipe("nas", "trixie", "tgt", tuple(TARGET_PACKAGES))

@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resource of the module iscsi_lvm. Private to microvm.host."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, names
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, target
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Step
+    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A validated item. ``use`` None: it is called by its name alone. ``check``: only prove the secret."""
+
+    name: str
+    state: str
+    timeout: int
+    use: target.Use | None
+    check: bool
+
+
+class Targets:
+    """LUNs with volume groups on this host. ``tool`` gives the host tool, which logs in at boot."""
+
+    name = "target"
+
+    def __init__(self, tool: t.Callable[[], Tool]) -> None:
+        self.tool = tool
+        self.hung: set[str] = set()
+        self.proofs: dict[str, dict[str, t.Any] | HostError] = {}
+        self._planned: tuple[str, str, list[Step]] | None = None
+
+    def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Target:
+        """See Resource."""
+        state, seconds = item["state"], _seconds(item["timeout"], prefix + "timeout")
+        name = names.name(item["name"], prefix + "name") if item.get("name") is not None else ""
+        if state == "absent" or (state == "logged_out" and item.get("iqn") is None):
+            if not name and item.get("iqn") is None:
+                raise HostError("invalid", "%sname is required" % prefix, "or iqn and lun", prefix + "name")
+            return Target(name or _named(item, prefix), state, seconds, None, False)
+        wanted = iscsi_lvm.asked(item, prefix)
+        name = name or _named(item, prefix)
+        use = target.Use(
+            name=name,
+            user="target:" + name,
+            asked=wanted,
+            secrets=iscsi_lvm.secrets(item, prefix),
+            initialize=item.get("initialize") is not None,
+            takeover=item.get("takeover") or "",
+            logged_in=state == "present",
+            seconds=seconds,
+            prefix=prefix,
+        )
+        if item.get("secret_check") and use.secrets.password is None:
+            text = "%spassword is required with secret_check" % prefix
+            raise HostError("invalid", text, "it is what is to be proven", field=prefix + "password")
+        return Target(name, state, seconds, use, bool(item.get("secret_check")))
+
+    def together(self, wanted: t.Sequence[Target]) -> None:
+        """See Resource."""
+        refuse_contradictions([each.use for each in wanted if each.use is not None])
+
+    def registered(self) -> list[str]:
+        """See Resource."""
+        with registry.reading() as connection:
+            users = [row["user"] for row in registry.rows(connection, "SELECT user FROM targets ORDER BY user")]
+        return [user[7:] for user in users if user.startswith("target:")]
+
+    def removal(self, name: str) -> Target:
+        """See Resource."""
+        return Target(name, "absent", 30, None, False)
+
+    def observe(self, wanted: t.Sequence[Target]) -> iscsi_lvm.Observed:
+        """See Resource. A secret that is to be checked is proven here, once a call: that reads, and changes nothing."""
+        users = {"target:" + each.name for each in wanted}
+        seen = iscsi_lvm.Observed(max((each.timeout for each in wanted), default=1), users.__contains__, self.hung)
+        self._prove([each for each in wanted if each.check and each.name not in self.proofs], seen)
+        return seen
+
+    def _prove(self, wanted: t.Sequence[Target], seen: iscsi_lvm.Observed) -> None:
+        running = {}
+        for each in wanted:
+            use = t.cast("target.Use", each.use)
+            running[check_secret(use, seen)] = each.name
+        while running:
+            child = deadline.wait_any(list(running))
+            name = running.pop(child)
+            try:
+                self.proofs[name] = child.result()
+            except HostError as error:
+                self.proofs[name] = error
+
+    def plan(self, wanted: Target, seen: iscsi_lvm.Observed) -> Plan:
+        """See Resource."""
+        user = "target:" + wanted.name
+        if wanted.state == "absent":
+            return target.absent(wanted.name, user, seen, wanted.timeout)
+        if wanted.check:
+            return checked(wanted.name, self.proofs[wanted.name])
+        use = wanted.use or _registered(wanted, seen)
+        plan = target.present(use, seen)
+        if use.logged_in:
+            if self._planned is None:
+                self._planned = self.tool().planned()
+            with_tool(plan, self._planned)
+        return plan
+
+    def report(self, wanted: Target, seen: iscsi_lvm.Observed) -> dict[str, t.Any]:
+        """See Resource."""
+        user = "target:" + wanted.name
+        row = seen.rows.get(user)
+        found: dict[str, t.Any] = {"state": wanted.state, "status": "logged_out"}
+        if row is not None:
+            found.update(iscsi_lvm.described(row, seen.looks[user]))
+        elif wanted.use is not None:
+            found.update(target.facets(wanted.use.asked, False))
+            del found["logged_in"]
+        return found
+
+    def kinds(self) -> Kinds:
+        """See Resource."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps, steps
+
+        return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
+
+
+def _seconds(value: int, field: str) -> int:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import nfs_mounts
+
+    return nfs_mounts.timeout_of({"timeout": value}, field[: -len("timeout")])
+
+
+def _named(item: dict[str, t.Any], prefix: str) -> str:
+    """The name of a target that was given none."""
+    del prefix
+    return names.slug("%s-%s" % (item["iqn"], item.get("lun") or 0))
+
+
+def _registered(wanted: Target, seen: iscsi_lvm.Observed) -> target.Use:
+    user = "target:" + wanted.name
+    row = seen.rows.get(user)
+    if row is None:
+        text = "no target %s is registered on this host" % wanted.name
+        raise HostError("not_found", text, "give portal, iqn and vg too", field="name")
+    return target.Use(wanted.name, user, row["asked"], iscsi_lvm.Secrets(), False, "", False, wanted.timeout)
+
+
+def refuse_contradictions(wanted: t.Sequence[target.Use]) -> None:
+    """Raise ``invalid`` for items of one call that are the same LUN, or log in to one target in two ways."""
+    luns: dict[str, str] = {}
+    logins: dict[str, target.Use] = {}
+    for each in wanted:
+        identity = iscsi_lvm.identity(each.asked)
+        if identity in luns:
+            text = "%s and %s are the same LUN, %s" % (luns[identity], each.name, iscsi_lvm.shown(each.asked))
+            raise HostError("invalid", text, "name each LUN once", field=each.prefix + "lun")
+        luns[identity] = each.name
+        first = logins.setdefault(each.asked["iqn"], each)
+        for key in ("portals", "initiator_name", "username", "mutual_username"):
+            if first.asked[key] != each.asked[key]:
+                text = "%s and %s are LUNs of one target with different %s" % (first.name, each.name, key)
+                raise HostError("invalid", text, "they share one session: give both the same", field=each.prefix + key)
+        if first.secrets != each.secrets:
+            text = "%s and %s are LUNs of one target with different passwords" % (first.name, each.name)
+            hint = "they share one session: give both the same"
+            raise HostError("invalid", text, hint, field=each.prefix + "password")
+
+
+def check_secret(use: target.Use, seen: iscsi_lvm.Observed) -> deadline.Child:
+    """A child that proves the secret that was given by one login, which leaves nothing."""
+    row = seen.rows.get(use.user)
+    proof = iscsi_lvm.chap(use.asked, use.secrets, iscsi_lvm.recorded(row, use.asked)[1])
+    until = time.monotonic() + use.seconds - 1
+    doing = "logging in to %s" % use.asked["iqn"]
+    return deadline.Child(lambda send: iscsi_lvm.prove(use.asked, proof, until), use.seconds, doing)
+
+
+def checked(name: str, proof: dict[str, t.Any] | HostError) -> Plan:
+    """The plan of an item that only checks its secret: nothing, or the error."""
+    if isinstance(proof, HostError):
+        raise proof
+    plan = Plan(name, {}, {})
+    plan.notes["secret_check"] = "accepted" if proof["chap"] else "not asked for"
+    return plan
