@@ -57,7 +57,6 @@ def show() -> None:
     second = play(lab, "microvm.host.site")
     if second:
         raise LabError(f"the second run of site.yml changed {second} things; it must change none")
-    play(lab, "microvm.host.report")
     say(f"first run changed={first}, second run changed=0; {time.monotonic() - started:.0f} s in all")
     say(f"look around: {VENV.name}/bin/python -m tests.lab ssh --name {LAB} hv1; take it away: make demo-clean")
 

@@ -60,12 +60,15 @@ options:
         - V(_netdev), V(nofail) and C(x-systemd.*) are understood and go to the mount unit.
         - Unknown and contradictory options are refused by name, and so are those that this module has options for;
           for example V(vers) (see O(version)), V(addr) (see O(server)) and V(noauto) (see O(persistent)).
+        - V(nconnect) and V(max_connect) are kept by the kernel once for all mounts of a server by one protocol version,
+          and the first mount decides. Where another V(nconnect) than asked is in force, a warning tells which.
       type: raw
       aliases:
         - opts
     path:
       description:
         - Absolute path of the mount point. It is made when missing.
+        - Files in it are hidden while it is mounted; a warning names the directory when it is mounted over files.
         - By default a directory below O(mount_base), named after server and export, with a short hash of both.
         - A mount is not moved. Omit this to keep its path; another path is a conflict.
       type: path
@@ -346,7 +349,9 @@ mount:
   type: dict
   contains: *mount
 msg:
-  description: What failed, on what, why, and what to do next; for a list, which items failed and of what kind.
+  description:
+    - What failed, on what, why, and what to do next.
+    - For a list, which items failed and of what kind, then a line for each.
   returned: failure
   type: str
   sample: "2 of 5 mounts failed: images (unreachable), scratch (conflict)"

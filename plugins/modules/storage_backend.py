@@ -58,6 +58,8 @@ options:
         - Whether volumes go here that name no backend. Exactly one backend is the default.
         - V(true) takes it from the backend that had it. V(false) is refused for the only default.
         - Left as it is when omitted. The first backend of a host becomes the default.
+        - When the one that shall be the default fails and the host has no other, the first of the call that works is
+          the default meanwhile, with a warning; the next run in which it does not fail makes it the default.
       type: bool
     server:
       description:
@@ -238,9 +240,10 @@ backends:
       type: list
       elements: str
       sample:
-        - mount nas.example.com:/mnt/tank/vms on /var/lib/microvm/mounts/nfs-prod-<uuid>
+        - mount nas.example.com:/mnt/tank/vms below /var/lib/microvm/mounts; write .microvm/backend.json if missing
         - write the mount unit of nas.example.com:/mnt/tank/vms
         - reload systemd
+        - make nfs-prod the default, in place of local
     enabled:
       description: Whether it takes new volumes and starts of machines.
       returned: when present
@@ -388,7 +391,9 @@ backend:
   type: dict
   contains: *backend
 msg:
-  description: What failed, on what, why, and what to do next; for a list, which items failed and of what kind.
+  description:
+    - What failed, on what, why, and what to do next.
+    - For a list, which items failed and of what kind, then a line for each.
   returned: failure
   type: str
   sample: "2 of 5 backends failed: nfs-prod (unreachable), nfs-templates (refused)"

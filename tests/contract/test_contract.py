@@ -141,3 +141,24 @@ def test_purge_removes_what_is_not_listed_and_keeps_files(controller: Controller
     assert list(now.mounts.values()) == [f"{SERVER}:{keep['export']}"]
     assert [row["name"] for row in now.rows("backends")] == [keep["name"]]
     assert set(start.served) <= set(now.served), f"files of {SERVER} are gone"
+
+
+def test_a_default_that_fails_leaves_another_until_it_works(controller: Controller) -> None:
+    """A host with backends has a default one, whatever fails; check mode sees a server that takes no connection."""
+    nas = {"name": "nas", "kind": "nfs", "server": "127.0.0.1", "export": "/export/rw", "default": True}
+    local = {"name": "local", "kind": "local_file"}
+    task = Task("storage_backend", {"backends": [nas, local]})
+    check = Task("storage_backend", task.args, check=True)
+    first, done, again, last = (controller.run(each)[0] for each in (check, task, task, check))
+    assert all(result["failed"] and result["error"]["item"] == "nas" for result in (first, done, again, last))
+    assert [result["changed"] for result in (first, done, again, last)] == [True, True, False, False]
+    assert first["diff"] == done["diff"] and done["diff"][0]["after"]["default"] is True
+    assert (again["diff"], last["diff"]) == ([], [])
+    assert "the next run that can makes nas the default" in first["warnings"][0]
+    assert [result["backends"][1]["default"] for result in (done, again, last)] == [True] * 3
+
+    works = Task("storage_backend", {"backends": [{**nas, "server": SERVER}, local]})
+    (moved,) = controller.run(works)
+    assert [each["default"] for each in moved["backends"]] == [True, False]
+    assert moved["backends"][0]["actions"][-1] == "make nas the default, in place of local"
+    assert "warnings" not in moved

@@ -19,7 +19,6 @@ import yaml
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import KINDS
 from tests.contract import snapshot
-from tests.contract.conftest import NAME
 from tests.contract.controller import Controller
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
@@ -300,9 +299,11 @@ def test_the_inventory_it_shows_is_the_one_that_is_shipped() -> None:
 
 
 @pytest.fixture
-def three() -> Iterator[Lab]:
+def three(lab: Lab) -> Iterator[Lab]:
     """Three hosts with Debian 12, whose user needs the password for sudo."""
-    lab = Lab.up(f"{NAME}-three", hosts=3, servers=["nfs"], prepared=True, suite="bookworm")
+    name = f"{lab.name}-three"
+    Lab.take_down(name)
+    lab = Lab.up(name, hosts=3, servers=["nfs"], prepared=True, suite="bookworm")
     try:
         for host in lab.hosts.values():
             host.ssh(f"echo admin:{PASSWORD} | chpasswd; sed -i s/NOPASSWD:// $(grep -l ^admin /etc/sudoers.d/*)")

@@ -82,8 +82,8 @@ def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> No
     mounts = snapshot.look(host).mounts
     assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
     counts.add("real mounts", len(mounts))
-    for name in ("nfs-prod", "scratch", "local"):
-        assert re.search(rf"{HOST} +{name} +\w+ +ok ", said), said
+    for name in ("nfs-prod", "scratch", "local", "images"):
+        assert re.search(rf"{HOST} +{name} +\w+ +(ok|read_only) ", said), said
 
     changed, failed, said = site.play("site.yml", "--check", "--diff")
     assert (changed, failed) == (0, 0), said
@@ -100,9 +100,17 @@ def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> No
 
 
 def test_a_failed_backend_stops_neither_the_others_nor_the_mounts(site: Site, host: Host) -> None:
-    broken = {"name": "typo", "kind": "nfs", "server": "nas1", "export": "/export/none"}
-    failed, said = site.play("site.yml", storage_shared=[broken, *STORAGE["storage_shared"]])[1:]
+    broken = [
+        {"name": "typo", "kind": "nfs", "server": "nas1", "export": "/export/none"},
+        {"name": "down", "kind": "nfs", "server": "127.0.0.1", "export": "/export/rw"},
+    ]
+    failed, said = site.play("site.yml", storage_shared=[*broken, *STORAGE["storage_shared"]])[1:]
     assert failed == 1, said
-    assert "1 of 4 backends failed: typo (not_found)" in said
+    table, dummy, summary = said.partition("Sum up what failed")
+    assert re.search(rf"{HOST} +nfs-prod +nfs +ok ", table), said
+    lines = summary.splitlines()
+    assert any("2 of 5 backends failed: typo (not_found), down (unreachable)" in line for line in lines), said
+    assert any(line.startswith("typo: mounting nas1:/export/none") for line in lines), said
+    assert any(line.startswith("down: TCP port 2049 cannot be reached") for line in lines), said
     assert sorted(snapshot.look(host).mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
     host.ssh("rm -r /srv/scratch")

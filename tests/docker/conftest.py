@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,7 @@ import pytest
 
 from tests.docker.engine import INSTALL
 from tests.gates.paths import environment
-from tests.lab import Host, Lab, NfsServer
-
-NAME = os.environ.get("MICROVM_LAB", "docker")
-"""The lab to use; two runs at once need one each."""
+from tests.lab import Host, Lab, NfsServer, borrow
 
 PLAY = """
 - hosts: microvm_hosts
@@ -106,16 +102,11 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The lab, up; one that is up already stays up."""
-    kept = NAME in Lab.names()
-    lab = Lab.up(NAME, hosts=1, servers=["nfs", "nfs"], prepared=True, memory=1536)
-    try:
+    """The lab, with Docker, podman and the driver."""
+    with borrow("docker", servers=["nfs", "nfs"], memory=1536) as lab:
         lab.hosts["hv1"].ssh(INSTALL, timeout=400)
         play(lab, tmp_path_factory.mktemp("play"))
         yield lab
-    finally:
-        if not kept:
-            lab.down()
 
 
 def play(lab: Lab, scratch: Path) -> None:

@@ -9,19 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.rig import Rig
-from tests.lab import Lab
-
-LAB = "faults"
-
-# Reading units again takes a second when twenty generators start; none of these concerns a mount.
-FEW_GENERATORS = """
-mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators
-for generator in /usr/lib/systemd/system-generators/*; do
-    name=${generator##*/}
-    [ "$name" = systemd-fstab-generator ] || ln -sf /dev/null "$name"
-done
-sync
-"""
+from tests.lab import Lab, borrow
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,15 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host and three NFS servers; a lab that ran before keeps running."""
-    running = LAB in Lab.names()
-    lab = Lab.up(LAB, hosts=1, servers=["nfs", "nfs", "nfs"], prepared=True)
-    lab.hosts["hv1"].ssh(FEW_GENERATORS)
-    try:
+    """One prepared host and three NFS servers."""
+    with borrow("faults", servers=["nfs", "nfs", "nfs"]) as lab:
         yield lab
-    finally:
-        if not running:
-            lab.down()
 
 
 @pytest.fixture(scope="session")

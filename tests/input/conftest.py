@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,25 +12,18 @@ import ansible
 import pytest
 
 from tests.gates.paths import MIRROR
-from tests.lab import Host, Lab
+from tests.lab import Host, borrow
 
-NAME = os.environ.get("MICROVM_LAB", "input")
-"""The lab to use; two runs at once need one each."""
 TREE = "/opt/input"
 
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """One prepared host and an NFS server, with the modules in TREE. A lab that is up already stays up."""
-    kept = NAME in Lab.names()
-    lab = Lab.up(NAME, hosts=1, servers=["nfs"], prepared=True)
-    try:
+    """One prepared host and an NFS server, with the modules in TREE."""
+    with borrow("input", servers=["nfs"]) as lab:
         host = lab.hosts["hv1"]
         _install(host, tmp_path_factory.mktemp("tree") / "tree.tar.gz")
         yield host
-    finally:
-        if not kept:
-            lab.down()
 
 
 def _install(host: Host, archive: Path) -> None:

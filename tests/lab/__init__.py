@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from tests.lab.borrow import borrow
 from tests.lab.filer import Filer
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.machine import LabError
+from tests.lab.samba import SmbServer
 from tests.lab.server import NfsServer
 from tests.lab.target import IscsiServer
 
-__all__ = ["Filer", "Host", "IscsiServer", "Lab", "LabError", "NfsServer"]
+__all__ = ["Filer", "Host", "IscsiServer", "Lab", "LabError", "NfsServer", "SmbServer", "borrow"]

@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--mem", type=int, default=1024, metavar="MB", help="memory of a host (default: 1024)")
     down = commands.add_parser("down", parents=[common], help="take a lab away")
     down.add_argument("--all", action="store_true", help="every lab of this machine")
-    commands.add_parser("status", help="list all labs")
+    status = commands.add_parser("status", help="list labs")
+    status.add_argument("--name", help="only this lab (default: all)")
     commands.add_parser("clean", help="remove the cached images")
     commands.add_parser("counts", help="print what the last test run did").add_argument("--reset", action="store_true")
     commands.add_parser("inventory", parents=[common], help="print the path of the Ansible inventory")
@@ -60,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _status(dummy: argparse.Namespace) -> None:
-    for name in Lab.names():
+def _status(arguments: argparse.Namespace) -> None:
+    for name in [arguments.name] if arguments.name else Lab.names():
         lab = Lab.load(name)
         print(f"lab {name}: {lab.network.ipv4}, inventory {lab.inventory}")
         for host in lab.hosts.values():

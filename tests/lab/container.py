@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -149,6 +150,11 @@ class Container:
         """Plug the network cable in again."""
         self.network.set_cable(self.network.veth(self.spec.member), True)
 
+    def exec(self, *command: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run a command in it and return its standard output; LabError when it fails."""
+        interactive = () if stdin is None else ("--interactive",)
+        return self._podman("exec", *interactive, self.name, *command, check=check, stdin=stdin)
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the server's log."""
         return "\n".join(self.log.read_text().splitlines()[-lines:]) if self.log.exists() else ""
@@ -163,15 +169,20 @@ class Container:
         return pid if pid and os.path.exists(f"/proc/{pid}") else None
 
     def _signal(self, number: signal.Signals) -> None:
-        pid = self._pid()
-        if pid is None:
+        """All of its processes: a server may have one for each client."""
+        first = self._pid()
+        if first is None:
             raise LabError(f"{self.name} does not run")
-        os.kill(pid, number)
+        inside = os.stat(f"/proc/{first}/ns/pid").st_ino
+        for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
+            with contextlib.suppress(OSError):  # it ended
+                if os.stat(f"/proc/{pid}/ns/pid").st_ino == inside:
+                    os.kill(pid, number)
 
-    def _podman(self, *arguments: str, check: bool = True) -> str:
+    def _podman(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
         configuration = self._directory / "containers.conf"
         if not configuration.exists():
             configuration.write_text(PODMAN.format(run=self._directory))
         os.environ["CONTAINERS_CONF"] = str(configuration)
         places = ("--root", str(self._work / "podman"), "--runroot", str(self._directory / "podman"))
-        return run("podman", *places, *arguments, timeout=60, check=check)
+        return run("podman", *places, *arguments, timeout=60, check=check, stdin=stdin)

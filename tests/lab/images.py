@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.lab.machine import LabError, run, say
 from tests.lab.mirror import Mirror, read_mirror
 from tests.lab.proxy import PackageProxy
-from tests.lab.recipes import ENABLED, HOST_FILES, HOST_USER, MASKED, SERVER_FILES, Recipe
+from tests.lab.recipes import ENABLED, HOST_FILES, HOST_USER, KEPT_GENERATOR, MASKED, SERVER_FILES, Recipe
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "microvm-lab"
 PACKAGES = CACHE / "packages"
@@ -180,6 +180,14 @@ def _host_image(recipe: Recipe, kernel: Kernel) -> Path:
     return CACHE / f"{recipe.label}-{kernel.version}-{key}.img"
 
 
+def _mask_generators(tree: Path) -> None:
+    masks = tree / "etc/systemd/system-generators"
+    masks.mkdir(parents=True, exist_ok=True)
+    for generator in (tree / "usr/lib/systemd/system-generators").iterdir():
+        if generator.name != KEPT_GENERATOR:
+            (masks / generator.name).symlink_to("/dev/null")
+
+
 def _build_host(recipe: Recipe, kernel: Kernel, mirror: Mirror, proxy: str) -> Path:
     with _scratch() as scratch:
         tree = scratch / "tree"
@@ -197,6 +205,8 @@ def _build_host(recipe: Recipe, kernel: Kernel, mirror: Mirror, proxy: str) -> P
         run(*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", HOST_USER)
         run(*chroot, "systemctl", "mask", *MASKED)
         run(*chroot, "systemctl", "enable", *ENABLED)
+        if recipe.variant == "prepared":
+            _mask_generators(tree)
         run(*chroot, "systemctl", "set-default", "multi-user.target")
         run(*chroot, "apt-cache", "gencaches")
         for home, owner in (("root", "root"), (f"home/{HOST_USER}", HOST_USER)):

@@ -23,18 +23,20 @@ from tests.lab.host import Host, HostSpec
 from tests.lab.inventory import write_inventory
 from tests.lab.machine import LabError, ensure_machine, run, say
 from tests.lab.network import Network, free_number
-from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, target_recipe
+from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, samba_recipe, target_recipe
+from tests.lab.samba import SmbServer
 from tests.lab.server import NfsServer
 from tests.lab.target import IscsiServer
 
 RUN = Path("/run/microvm-lab")
 WORK = Path("/var/tmp/microvm-lab")
 FIRST_HOST, FIRST_FILER = 11, 61
-SERVER_KINDS = ("nfs", "iscsi", "knfsd", "dead")
-"""nfs: ganesha in a container (nas1, ...); iscsi: tgt in a container (san1, ...); knfsd: a host serving NFS
-(filer1, ...); dead: always there anyway."""
+SERVER_KINDS = ("nfs", "smb", "iscsi", "knfsd", "dead")
+"""nfs: ganesha in a container (nas1, ...); smb: Samba in a container (smb1, ...); iscsi: tgt in a container (san1,
+...); knfsd: a host serving NFS (filer1, ...); dead: always there anyway."""
 CONTAINERS: dict[str, tuple[str, int, Recipe, type[Container]]] = {
     "nfs": ("nas", 71, nas_recipe(), NfsServer),
+    "smb": ("smb", 81, samba_recipe(), SmbServer),
     "iscsi": ("san", 91, target_recipe(), IscsiServer),
 }
 """Of each kind: how its servers' names begin, the number of the first one's address, its image, its class."""
@@ -175,7 +177,8 @@ class Lab:
     def _allocate(cls, name: str) -> Lab:
         with (RUN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            taken = {cls.load(other).network.number for other in cls.names()}
+            states = [(RUN / other / "lab.json").read_text() for other in cls.names()]
+            taken = {json.loads(state)["number"] for state in states}  # of whatever version of this package they are
             lab = cls(name, free_number(taken))
             (lab.directory / "ssh").mkdir(parents=True, exist_ok=True)
             lab._save()

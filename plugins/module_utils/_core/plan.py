@@ -93,6 +93,19 @@ class Plan:
             "after": {key: self.after[key] for key in keys if key in self.after},
         }
 
+    def then(self, later: Plan) -> Plan:
+        """This plan and the one made after it was carried out, as one to tell of."""
+        changes = later.diff() or {"after": {}}
+        told = self.corrected(later)
+        return dataclasses.replace(
+            told, before=self.before, after={**self.after, **changes["after"]}, steps=self.steps + later.steps
+        )
+
+    def corrected(self, again: Plan) -> Plan:
+        """``again``, made in place of this plan, with what was found out since."""
+        warnings = list(dict.fromkeys(self.warnings + again.warnings))
+        return dataclasses.replace(again, notes={**self.notes, **again.notes}, warnings=warnings)
+
     def actions(self) -> list[str]:
         """What the steps do, in words."""
         return [step.describe() for step in self.steps]

@@ -37,12 +37,12 @@ def of_call(outcome: Outcome, plural: str, singular: str | None) -> dict[str, t.
 
 
 def failure(outcome: Outcome, plural: str) -> dict[str, t.Any]:
-    """``msg`` and ``error`` of a call in which some items failed."""
+    """``msg`` and ``error`` of a call in which some items failed; of a list with a line for each."""
     name, first = outcome.errors[0]
     if len(outcome.items) == 1:
         text = "%s: %s" % (name, sentence(first))
     else:
         each = ", ".join("%s (%s)" % (failed, error.kind) for failed, error in outcome.errors)
         text = "%d of %d %s failed: %s" % (len(outcome.errors), len(outcome.items), plural, each)
-        text += "; %s: %s" % (name, sentence(first))
+        text = "\n".join([text, *("%s: %s" % (failed, sentence(error)) for failed, error in outcome.errors)])
     return {"msg": text, "error": first.as_dict(name)}

@@ -130,6 +130,10 @@ class Driver:
         before = {"scope": _scope(there), "prime": units.PRIME in there, "listening": seen.listening}
         return Plan(wanted.name, before, {}, [steps.RemoveDriver(), ReloadUnits()], seconds=wanted.timeout)
 
+    def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
+        """See Resource."""
+        return False
+
     def report(self, wanted: Wanted, seen: Seen) -> dict[str, t.Any]:
         """See Resource."""
         there = seen.installed()
@@ -139,6 +143,10 @@ class Driver:
         else:
             found["status"] = "absent"
         return dict(found, socket=units.ADDRESS, volumes=len(seen.volumes))
+
+    def remarks(self, wanted: Wanted, seen: Seen) -> list[str]:
+        """See Resource."""
+        return []
 
     def kinds(self) -> Kinds:
         """See Resource."""

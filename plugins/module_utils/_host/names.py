@@ -115,16 +115,17 @@ def export_path(value: object, field: str) -> str:
     return _path(value, field, LONGEST_EXPORT)
 
 
-def mount_path(value: object, field: str) -> str:
+def mount_path(value: object, field: str, why: str = "a mount on %s would hide directories of the system") -> str:
     """A path that may be mounted on: an absolute path that is no directory the system itself lives in.
 
+    ``why`` not, for the message.
     Symbolic links are not followed: whoever makes the directory must see that none is in the way.
     """
     path = absolute_path(value, field)
     if path in _SYSTEM_DIRECTORIES or any(under(path, tree) for tree in _SYSTEM_TREES):
         refuse(
             field,
-            "a mount on %s would hide directories of the system" % shown(path),
+            why % shown(path),
             "choose a path below /mnt, /srv, /opt, /media, /data or /var/lib",
         )
     return path
@@ -143,6 +144,13 @@ def size(value: object, field: str, least: int = 1) -> int:
     if number > LARGEST_SIZE:
         refuse(field, "%s is more than a file can have (%d bytes)" % (shown(value), LARGEST_SIZE))
     return number
+
+
+def seconds(value: int, field: str) -> int:
+    """A timeout that a user may set: 1 to 3600 seconds."""
+    if not 1 <= value <= 3600:
+        refuse(field, "%d is not within 1 to 3600 seconds" % value)
+    return value
 
 
 def _bytes(value: object, field: str) -> int:

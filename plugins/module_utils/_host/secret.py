@@ -33,9 +33,9 @@ def of(key: str) -> t.Any:
     return _kept[key]
 
 
-def value(given: object, field: str, longest: int) -> str:
-    """A secret as the user gave it. Raises ``invalid`` without showing it: empty, a line end or NUL, too long, or a
-    space at an end, which files of that form lose.
+def value(given: object, field: str, longest: int, spaces: bool = False) -> str:
+    """A secret as the user gave it. Raises ``invalid`` without showing it: empty, a line end or NUL, too long, or
+    (unless ``spaces``) a space at an end, which some files lose.
     """
     text = given if isinstance(given, str) else ""
     wrong = None
@@ -43,7 +43,7 @@ def value(given: object, field: str, longest: int) -> str:
         wrong = "is empty"
     elif any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
         wrong = "has a control character"
-    elif text != text.strip():
+    elif not spaces and text != text.strip():
         wrong = "begins or ends with a space"
     elif len(text.encode("utf-8", "surrogateescape")) > longest:
         wrong = "is longer than %d bytes" % longest

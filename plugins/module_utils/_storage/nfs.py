@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The storage kind nfs: an export, tried on a detached mount. Private to microvm.host."""
+"""The file system nfs: an export, tried on a detached mount. Private to microvm.host."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import errno
 import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import mounts, names, net, nfs
+from ansible_collections.microvm.host.plugins.module_utils._host import mounts, names, net, nfs, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 FSTYPES = ("nfs4", "nfs")
+PROGRAM = ("/usr/sbin/mount.nfs", "nfs-common or nfs-utils")
 TRY_NEXT = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.ENOENT, errno.ESRCH)
 """After these another protocol version may do: ENOENT because NFSv4 has a name space of its own."""
 
@@ -30,6 +31,15 @@ def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
     nfs.source(server, export)
     options = nfs.parse(item.get("options"), prefix + "options", version, read_only)
     return {"kind": "nfs", "server": server, "export": export, "version": version, "options": options.canonical()}
+
+
+def described(wanted: Asked) -> dict[str, t.Any]:
+    """The configuration part of a returned mount."""
+    return {
+        "source": source(wanted),
+        **{key: wanted[key] for key in ("server", "export", "version", "options")},
+        "read_only": parsed(wanted).read_only,
+    }
 
 
 def parsed(wanted: Asked) -> nfs.Options:
@@ -68,6 +78,53 @@ def same_export(mount: mounts.Mount, wanted: Asked) -> bool:
 def shown(mount: mounts.Mount, wanted: Asked) -> dict[str, t.Any]:
     """The options as the kernel shows them, those left out that may change by themselves."""
     return nfs.shown_options(mount.options, mount.flags, parsed(wanted))
+
+
+def negotiated(mount: mounts.Mount) -> str:
+    """The protocol version in use; empty when the mount shows none."""
+    return nfs.negotiated_version(mount.options)
+
+
+def only_flags_differ(one: Asked, two: Asked, top: mounts.Mount) -> bool:
+    """Whether per-mount flags make the live mount ``top`` of ``one`` the mount of ``two``."""
+    speaks = negotiated(top) in nfs.versions(two["version"])
+    return source(one) == source(two) and speaks and parsed(one).superblock == parsed(two).superblock
+
+
+def shares_locks(wanted: Asked, version: str) -> bool:
+    """Whether locks taken on such a mount are seen by other hosts."""
+    return not (version == "3" and parsed(wanted).local_locks)
+
+
+def unit_text(wanted: Asked, path: str) -> str:
+    """The systemd unit that mounts it at boot."""
+    options = parsed(wanted)
+    return systemd.mount_unit(
+        source(wanted),
+        path,
+        "nfs",
+        nfs.unit_options(options, wanted["version"]),
+        options.mount_timeout or 30,
+        options.unit_lines(),
+    )
+
+
+def place(wanted: Asked) -> str:
+    """What it is on the server, in words."""
+    return "the export %s" % wanted["export"]
+
+
+def remarks(mount: mounts.Mount, wanted: Asked) -> list[str]:
+    """What to warn of a live mount: nconnect of another mount is in force.
+
+    The kernel keeps it once for all mounts of a server; mountinfo shows it when it is more than one (fs/nfs/super.c).
+    """
+    asked = parsed(wanted).get("nconnect")
+    used = dict(option.partition("=")[::2] for option in mount.options).get("nconnect", "1")
+    if asked in (None, used):
+        return []
+    text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
+    return [text % (used, asked, wanted["server"])]
 
 
 def reach(wanted: Asked, seconds: float) -> net.Address:
@@ -111,15 +168,13 @@ def detached(wanted: Asked, seconds: float) -> tuple[int, dict[str, t.Any]]:
 
 
 def _start_statd(wanted: Asked, seconds: float) -> None:
-    from ansible_collections.microvm.host.plugins.module_utils._host import systemd
-
     try:
         systemd.start("rpc-statd.service", seconds)
     except HostError as error:
         raise HostError(
             "unsupported",
             "%s: NFSv3 locks need rpc-statd, which does not start: %s" % (source(wanted), error.message),
-            "install nfs-common, or use the option nolock (then one host only may use it)",
+            "install nfs-common or nfs-utils (role prepare_host), or use the option nolock (for one host only)",
             field="version",
         ) from None
 
@@ -137,7 +192,7 @@ def explained(refused: mounts.KernelRefused, wanted: Asked, version: str) -> Hos
     if number in (errno.EPROTONOSUPPORT, errno.ESRCH):
         return HostError("unsupported", said, "the server does not speak this version", field="version")
     if number == errno.ENODEV:
-        return HostError("unsupported", said, "this kernel has no NFS client (module nfs)")
+        return HostError("unsupported", said, "this kernel has no NFS client: its module nfs is missing or blocked")
     if number == errno.ENOSYS:
         return HostError("unsupported", said, "Linux 5.12 or later is needed for the mount API")
     if number == errno.EINVAL:

@@ -45,14 +45,14 @@ class Targets:
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Target:
         """See Resource."""
-        state, seconds = item["state"], _seconds(item["timeout"], prefix + "timeout")
+        state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
         name = names.name(item["name"], prefix + "name") if item.get("name") is not None else ""
         if state == "absent" or (state == "logged_out" and item.get("iqn") is None):
             if not name and item.get("iqn") is None:
                 raise HostError("invalid", "%sname is required" % prefix, "or iqn and lun", prefix + "name")
-            return Target(name or _named(item, prefix), state, seconds, None, False)
+            return Target(name or _named(item), state, seconds, None, False)
         wanted = iscsi_lvm.asked(item, prefix)
-        name = name or _named(item, prefix)
+        name = name or _named(item)
         use = target.Use(
             name=name,
             user="target:" + name,
@@ -137,15 +137,8 @@ class Targets:
         return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
 
 
-def _seconds(value: int, field: str) -> int:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import nfs_mounts
-
-    return nfs_mounts.timeout_of({"timeout": value}, field[: -len("timeout")])
-
-
-def _named(item: dict[str, t.Any], prefix: str) -> str:
+def _named(item: dict[str, t.Any]) -> str:
     """The name of a target that was given none."""
-    del prefix
     return names.slug("%s-%s" % (item["iqn"], item.get("lun") or 0))
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -33,7 +34,11 @@ class Kernel:
         """In place of mounts.table."""
         found = []
         for number, entry in enumerate(sorted(self.folder.iterdir())):
-            path, source = entry.name.replace("|", "/"), entry.read_text()
+            try:
+                source = entry.read_text()
+            except FileNotFoundError:  # unmounted since
+                continue
+            path = entry.name.replace("|", "/")
             options = ("rw", "vers=4.2", "addr=192.0.2.1")
             found.append(mounts.Mount(number, 1, "0:%d" % number, "/", path, ("rw",), (), "nfs4", source, options))
         return found
@@ -101,6 +106,10 @@ class Driver:
             try:
                 daemon.Daemon(self.listening.dup(), "local").run()
                 code = 0
+            except BaseException:
+                traceback.print_exc()  # nobody else would, as the process leaves by _exit
+                sys.stderr.flush()
+                raise
             finally:
                 os._exit(code)
 
@@ -123,7 +132,10 @@ class Driver:
         return code
 
     def connect(self) -> socket.socket:
-        """A client's connection."""
+        """A client's connection, to a driver that lives: the socket would take one without it."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+            self.pid = 0
+            raise AssertionError("the driver has died")
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(PATIENCE)
         client.connect(self.path)
