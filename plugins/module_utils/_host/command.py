@@ -45,7 +45,9 @@ def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int
         raise HostError("unsupported", "%s is not installed" % argv[0], "the role prepare_host installs it")
     with contextlib.ExitStack() as held:
         # One that outlives us must not meet a closed pipe.
-        files = [subprocess.PIPE] * 2 if kill else [held.enter_context(tempfile.TemporaryFile()) for dummy in range(2)]
+        files: list[t.Any] = [subprocess.PIPE] * 2
+        if not kill:
+            files = [held.enter_context(tempfile.TemporaryFile()) for dummy in files]
         process = subprocess.Popen(
             [program, *argv[1:]],
             stdin=subprocess.DEVNULL,

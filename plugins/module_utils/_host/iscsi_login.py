@@ -152,7 +152,7 @@ class _Login:
                 return False
             self._chap(chap, what)
             return True
-        raise HostError("unsupported", "%s: the portal sends us from place to place" % self.portal)
+        raise HostError("unsupported", "%s sends us from place to place" % str(self.portal))
 
     def _chap(self, chap: Chap, what: str) -> None:
         asked = self._expect(SECURITY, {"CHAP_A": MD5}, False, what)
@@ -269,7 +269,7 @@ class _Login:
                 raise self._lost(error) from None
             if not part:
                 hint = "something listens there, but it may be no iSCSI target"
-                raise HostError("unreachable", "%s closed the connection" % self.portal, hint, field="portal")
+                raise HostError("unreachable", "%s closed the connection" % str(self.portal), hint, field="portal")
             found += part
         return found
 

@@ -318,7 +318,7 @@ def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
     return found
 
 
-def warnings(wanted: Asked, look: Look) -> list[str]:
+def remarks(wanted: Asked, look: Look) -> list[str]:
     """What should be seen to before it hurts: a thin pool that fills."""
     group = look.found.group if look.found else None
     if group is None:

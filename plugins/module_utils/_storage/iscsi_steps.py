@@ -10,6 +10,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import (
     deadline,
@@ -21,6 +22,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import (
     lvm,
     names,
     secret,
+    systemd,
 )
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm
@@ -123,7 +125,7 @@ class WriteRecord(Step):
                     files.forget(path, self.nonce)
                 if path and backup:
                     files.write(path, os.fsencode(backup), 0o600, self.nonce)
-                elif path:
+                elif path and not any(iscsi.disks(each) for each in iscsi.sessions(self.asked["iqn"])):
                     iscsi.remove_record(*where, known["tag"])
         self.finish(known)
 
@@ -215,19 +217,70 @@ class Logout(Step):
 
 @dataclasses.dataclass(frozen=True)
 class RemoveRecord(Step):
-    """Remove the node record, after the commit: until then the way back needs it."""
+    """Remove the node record, after the commit: until then the way back needs it. Other LUNs of the target keep it."""
 
     asked: Asked
     facts: dict[str, t.Any]
+    shared: bool
 
     def describe(self) -> str:
-        return "remove the node record of %s" % self.asked["iqn"]
+        return "%s the node record of %s" % ("leave" if self.shared else "remove", self.asked["iqn"])
 
     def finish(self, known: Known) -> None:
         facts = self.facts
+        with registry.reading() as connection:
+            rows = registry.rows(connection, "SELECT asked FROM targets")
+        if any(row["asked"]["iqn"] == self.asked["iqn"] for row in rows):
+            return
         with _target(self.asked, UNDO_SECONDS):
             if iscsi.record(self.asked["iqn"], facts["address"], facts["port"]):
                 iscsi.remove_record(self.asked["iqn"], facts["address"], facts["port"], facts["tag"])
+
+
+def _activation(vg: str) -> str:
+    """The unit that LVM's udev rule starts for a group that appears (69-dm-lvm.rules)."""
+    return os.path.join(systemd.DIRECTORY, "lvm-activate-%s.service" % vg)
+
+
+def is_masked(vg: str) -> bool:
+    """Whether LVM's own activation of a group is masked."""
+    return os.path.islink(_activation(vg)) and os.readlink(_activation(vg)) == os.devnull
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskActivation(Step):
+    """Mask LVM's own activation of the group at the sight of its disk.
+
+    It would fail, as the group is not the host's but ours, and leave a failed unit for people to wonder about.
+    """
+
+    vg: str
+
+    def describe(self) -> str:
+        return "mask lvm-activate-%s.service" % self.vg
+
+    def apply(self, known: Known) -> None:
+        path = _activation(self.vg)
+        if not os.path.lexists(path):
+            os.symlink(os.devnull, path)
+
+    def undo(self, known: Known) -> None:
+        if is_masked(self.vg):
+            files.remove(_activation(self.vg))
+
+
+@dataclasses.dataclass(frozen=True)
+class UnmaskActivation(Step):
+    """Leave a group that is no longer ours to LVM's own rules."""
+
+    vg: str
+
+    def describe(self) -> str:
+        return "unmask lvm-activate-%s.service" % self.vg
+
+    def finish(self, known: Known) -> None:
+        if is_masked(self.vg):
+            files.remove(_activation(self.vg))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,5 +485,16 @@ def _left(until: float) -> float:
 
 
 KINDS: dict[str, type[Step]] = {
-    kind.__name__: kind for kind in (ProveLogin, WriteRecord, Login, Logout, RemoveRecord, OpenGroup, CloseGroup)
+    kind.__name__: kind
+    for kind in (
+        ProveLogin,
+        WriteRecord,
+        MaskActivation,
+        UnmaskActivation,
+        Login,
+        Logout,
+        RemoveRecord,
+        OpenGroup,
+        CloseGroup,
+    )
 }

@@ -87,7 +87,6 @@ def _existing(use: Use, seen: iscsi_lvm.Observed, row: registry.Row) -> Plan:
     look, facts = seen.looks[use.user], row["facts"]
     plan = _plan(use, facets(row["asked"], bool(row["logged_in"])), facets(use.asked, use.logged_in))
     plan.commit = _storing(use, facts)
-    plan.warnings = iscsi_lvm.warnings(use.asked, look)
     if look.several:
         text = "%s is on this host by several sessions" % iscsi_lvm.shown(use.asked)
         raise HostError("unsupported", text, "log out of all but one: multipath is not set up by this version")
@@ -131,7 +130,7 @@ def _return(use: Use, seen: iscsi_lvm.Observed, look: iscsi_lvm.Look, facts: dic
         plan.steps += _enter(use, facts, seen)
     elif group is not None and look.status == "standby" and use.takeover == (group.system_id or iscsi_lvm.UNOWNED):
         plan.before["owner"], plan.after["owner"] = group.system_id, lvm.system_id()
-        plan.steps += _enter(use, facts, seen)[1:]
+        plan.steps += _enter(use, facts, seen)[-1:]
         plan.warnings.append(
             "%s is taken from %s: if that host still runs and uses it, both will write to it and destroy it"
             % (group.name, use.takeover)
@@ -159,11 +158,11 @@ def absent(name: str, user: str, seen: iscsi_lvm.Observed, seconds: int) -> Plan
     plan = _plan(use, facets(row["asked"], bool(row["logged_in"])), {})
     _leave(use, seen.looks[user], row["facts"], plan)
     facts = row["facts"]
-    sharing = [other for other in seen.others(use.asked, user) if other["facts"].get("address") == facts.get("address")]
-    if facts.get("address") and not sharing:
+    if facts.get("address"):
         from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
 
-        plan.steps.append(iscsi_steps.RemoveRecord(use.asked, facts))
+        plan.steps.append(iscsi_steps.RemoveRecord(use.asked, facts, bool(seen.others(use.asked, user))))
+    plan.steps += _unmask(use.asked["vg"])
     plan.steps.append(Record("forget %s, its volume group stays" % iscsi_lvm.shown(use.asked)))
     plan.commit = lambda connection, known: _forget(connection, user)
     return plan
@@ -223,10 +222,18 @@ def _enter(use: Use, facts: dict[str, t.Any], seen: iscsi_lvm.Observed) -> list[
 
     had = any(each.target == use.asked["iqn"] for each in seen.sessions)
     initialize = use.initialize and not facts.get("vg_uuid")
+    quiet = [] if iscsi_steps.is_masked(use.asked["vg"]) else [iscsi_steps.MaskActivation(use.asked["vg"])]
     return [
+        *quiet,
         iscsi_steps.Login(use.asked, facts, had, use.seconds),
         iscsi_steps.OpenGroup(use.asked, facts, initialize, use.takeover, lvm.new_uuid(), use.seconds),
     ]
+
+
+def _unmask(vg: str) -> list[Step]:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+
+    return [iscsi_steps.UnmaskActivation(vg)] if iscsi_steps.is_masked(vg) else []
 
 
 def _proves(step: Step) -> bool:

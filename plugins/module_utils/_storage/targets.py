@@ -13,7 +13,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Pla
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, target
+from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, mount, target
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
@@ -86,7 +86,8 @@ class Targets:
     def observe(self, wanted: t.Sequence[Target]) -> iscsi_lvm.Observed:
         """See Resource. A secret that is to be checked is proven here, once a call: that reads, and changes nothing."""
         users = {"target:" + each.name for each in wanted}
-        seen = iscsi_lvm.Observed(max((each.timeout for each in wanted), default=1), users.__contains__, self.hung)
+        seconds = mount.look_seconds(each.timeout for each in wanted)
+        seen = iscsi_lvm.Observed(seconds, users.__contains__, self.hung)
         self._prove([each for each in wanted if each.check and each.name not in self.proofs], seen)
         return seen
 
@@ -129,6 +130,15 @@ class Targets:
             found.update(target.facets(wanted.use.asked, False))
             del found["logged_in"]
         return found
+
+    def without(self, failed: t.AbstractSet[str], seen: iscsi_lvm.Observed) -> bool:
+        """See Resource."""
+        return False
+
+    def remarks(self, wanted: Target, seen: iscsi_lvm.Observed) -> list[str]:
+        """See Resource."""
+        row = seen.rows.get("target:" + wanted.name)
+        return iscsi_lvm.remarks(row["asked"], seen.looks[row["user"]]) if row else []
 
     def kinds(self) -> Kinds:
         """See Resource."""
