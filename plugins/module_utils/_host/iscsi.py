@@ -109,6 +109,14 @@ def sessions(target: str | None = None) -> list[Session]:
     return sorted(found)
 
 
+def credentials(session: Session) -> tuple[str, str, str, str]:
+    """User and secret of a session, and the target's; for comparison only. Empty without CHAP."""
+    place = "%s/iscsi_session/session%d" % (session.path, session.sid)
+    found = [_line(place, key) for key in ("username", "password", "username_in", "password_in")]
+    name, secret, target, proof = ("" if value == "(null)" else value for value in found)
+    return name, secret, target, proof
+
+
 def disks(session: Session) -> list[Disk]:
     """The disks of a session."""
     found = []

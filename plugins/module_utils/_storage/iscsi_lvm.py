@@ -170,6 +170,13 @@ def settings(wanted: Asked, proof: Chap | None) -> iscsi.Settings:
     }
 
 
+def credentials(proof: Chap | None) -> tuple[str, str, str, str]:
+    """As ``iscsi.credentials`` has those of a session."""
+    if proof is None:
+        return ("", "", "", "")
+    return (proof.username, proof.password, proof.mutual_username, proof.mutual_password)
+
+
 def differs(recorded: iscsi.Settings, wanted: iscsi.Settings) -> bool:
     """Whether a record says otherwise."""
     return any(recorded.get(key, "") != value for key, value in wanted.items())

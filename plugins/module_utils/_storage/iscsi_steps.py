@@ -166,7 +166,7 @@ class Login(Step):
             if session is None:
                 raise HostError("internal", "%s: logged in, and there is no session" % self.asked["iqn"])
             found = iscsi.attach(session, self.asked["lun"], until)
-        return {"wwid": found.wwid, "node": found.node}
+        return {"wwid": found.wwid, "node": found.node}  # by wwid an undo knows that it came this far
 
     def undo(self, known: Known) -> None:
         deadline.call(lambda: self._undo(known), UNDO_SECONDS, "logging out of %s" % self.asked["iqn"])
@@ -325,6 +325,7 @@ class OpenGroup(Step):
             self._refuse_other(found, seen)
         group = t.cast("lvm.Group", seen.group)
         answer: Known = {"wwid": found.wwid, "pv_uuid": seen.pv, "vg_uuid": group and group.uuid}
+        answer.update(uuid=answer["vg_uuid"], identity="marker", capacity={})
         expected = {key: self.facts[key] for key in iscsi_lvm.FACTS if self.facts.get("vg_uuid")}
         if any(answer[key] != value for key, value in expected.items()):
             look = iscsi_lvm.Look(None, False, found, seen, "foreign")

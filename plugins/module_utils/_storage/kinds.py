@@ -28,6 +28,10 @@ class Backend:
     base: str
     enabled: bool
     default: bool | None
+    secret: str = ""
+    """The key of what the user gave as secret; "" keeps the one there is."""
+    secret_check: bool = False
+    """Only try the secret."""
 
 
 class Kind(t.Protocol):
@@ -113,6 +117,12 @@ def _nfs() -> Kind:
     return mounted.OnMount(nfs)
 
 
+def _iscsi_lvm() -> Kind:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import lun
+
+    return lun
+
+
 class Entry(t.NamedTuple):
     """The options of a kind beside those of every backend, and what loads its code."""
 
@@ -123,4 +133,12 @@ class Entry(t.NamedTuple):
 KINDS = {
     "local_file": Entry(("path",), _local_file),
     "nfs": Entry(("server", "export", "version", "options", "read_only", "mount_base"), _nfs),
+    "iscsi_lvm": Entry(
+        (
+            *("portal", "portals", "iqn", "lun", "initiator_name", "username", "password", "mutual_username"),
+            *("mutual_password", "vg", "initialize", "layout", "thin_pool", "access", "saferemove", "takeover"),
+            "secret_check",
+        ),
+        _iscsi_lvm,
+    ),
 }

@@ -107,9 +107,9 @@ def _existing(use: Use, seen: iscsi_lvm.Observed, row: registry.Row) -> Plan:
     if stale:
         if row["asked"] == use.asked:
             plan.before["record"], plan.after["record"] = "missing" if path is None else "differs", "as asked"
-        if look.session is not None and use.logged_in and not any(_logs_in(step) for step in plan.steps):
-            plan.warnings.append("the session goes on as it is: the changed login holds from its next login on")
         plan.contact = _contact(use.asked, use.seconds)
+    if use.logged_in and look.session is not None and look.disk is not None and not any(map(_logs_in, plan.steps)):
+        _renew(use, seen, look, facts, proof, plan)
     if not plan.steps and plan.diff():
         plan.steps.append(Record("update %s" % iscsi_lvm.shown(use.asked)))
     return plan
@@ -137,6 +137,34 @@ def _return(use: Use, seen: iscsi_lvm.Observed, look: iscsi_lvm.Look, facts: dic
         )
 
 
+def _renew(
+    use: Use, seen: iscsi_lvm.Observed, look: iscsi_lvm.Look, facts: dict[str, t.Any], proof: t.Any, plan: Plan
+) -> None:
+    """A session keeps the credentials that it began with: begin another one, as soon as nobody uses the group.
+
+    open-iscsi takes them from the running session even when its daemon is started again (measured with 2.1.11).
+    """
+    session = t.cast("iscsi.Session", look.session)
+    began = iscsi.credentials(session)
+    if began == iscsi_lvm.credentials(proof):
+        return
+    group = look.found.group if look.found else None
+    using = [volume.name for volume in group.volumes if volume.open] if group else ["an unknown user"]
+    using += ["LUN %d" % other.lun for other in iscsi.disks(session) if other.lun != use.asked["lun"]]
+    if using:
+        plan.notes["pending_login"] = using
+        plan.warnings.append(
+            "the session began with other credentials and is in use by %s: until a run finds it idle, it cannot come"
+            " back after a break of the network if the server refuses the old ones" % ", ".join(using)
+        )
+        return
+    plan.before["login"], plan.after["login"] = "other credentials", "as asked"
+    _leave(use, look, facts, plan)
+    plan.before.pop("logged_in", None)
+    plan.after.pop("logged_in", None)
+    plan.steps += _enter(use, facts, seen)
+
+
 def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) -> None:
     """The steps out of use; nothing to do where there is no disk."""
     if look.disk is None:
@@ -147,6 +175,24 @@ def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) 
     if disk.holders(look.disk.name):
         plan.steps.append(iscsi_steps.CloseGroup(use.asked, facts, use.seconds))
     plan.steps.append(iscsi_steps.Logout(use.asked, facts, use.seconds))
+
+
+def proven(use: Use, seen: iscsi_lvm.Observed) -> Plan:
+    """The plan of an item whose secret is only tried: one login that leaves nothing, and no change."""
+    row = seen.rows.get(use.user)
+    proof = iscsi_lvm.chap(use.asked, use.secrets, iscsi_lvm.recorded(row, use.asked)[1])
+    if proof is None:
+        text = "there is no password to check: nobody logs in by one"
+        raise HostError("invalid", text, "give username and password", field=use.prefix + "secret_check")
+
+    def prove() -> dict[str, t.Any]:
+        found = iscsi_lvm.prove(use.asked, proof, time.monotonic() + use.seconds * 0.9)
+        if not found["chap"]:
+            text = "%s admits this host without CHAP: the password proves nothing" % use.asked["iqn"]
+            raise HostError("refused", text, "switch CHAP on there, or leave username out", field="username")
+        return {}
+
+    return Plan(use.name, {}, {}, proof=prove, seconds=use.seconds, notes={"secret_checked": True})
 
 
 def absent(name: str, user: str, seen: iscsi_lvm.Observed, seconds: int) -> Plan:
@@ -170,6 +216,17 @@ def absent(name: str, user: str, seen: iscsi_lvm.Observed, seconds: int) -> Plan
 
 def _forget(connection: sqlite3.Connection, user: str) -> None:
     connection.execute("DELETE FROM targets WHERE user = ?", (user,))
+
+
+def tried(use: Use, seen: iscsi_lvm.Observed) -> list[Step]:
+    """Log in, open the group, and leave it again: what a backend is known by is found out."""
+    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+
+    return [
+        *_enter(use, {}, seen),
+        iscsi_steps.CloseGroup(use.asked, {}, use.seconds),
+        iscsi_steps.Logout(use.asked, {}, use.seconds),
+    ]
 
 
 def _plan(use: Use, before: dict[str, t.Any], after: dict[str, t.Any]) -> Plan:

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, names
+from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, mount, target
 
@@ -40,7 +39,6 @@ class Targets:
     def __init__(self, tool: t.Callable[[], Tool]) -> None:
         self.tool = tool
         self.hung: set[str] = set()
-        self.proofs: dict[str, dict[str, t.Any] | HostError] = {}
         self._planned: tuple[str, str, list[Step]] | None = None
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Target:
@@ -84,36 +82,19 @@ class Targets:
         return Target(name, "absent", 30, None, False)
 
     def observe(self, wanted: t.Sequence[Target]) -> iscsi_lvm.Observed:
-        """See Resource. A secret that is to be checked is proven here, once a call: that reads, and changes nothing."""
+        """See Resource."""
         users = {"target:" + each.name for each in wanted}
         seconds = mount.look_seconds(each.timeout for each in wanted)
-        seen = iscsi_lvm.Observed(seconds, users.__contains__, self.hung)
-        self._prove([each for each in wanted if each.check and each.name not in self.proofs], seen)
-        return seen
-
-    def _prove(self, wanted: t.Sequence[Target], seen: iscsi_lvm.Observed) -> None:
-        running = {}
-        for each in wanted:
-            use = t.cast("target.Use", each.use)
-            running[check_secret(use, seen)] = each.name
-        while running:
-            child = deadline.wait_any(list(running))
-            name = running.pop(child)
-            try:
-                self.proofs[name] = child.result()
-            except HostError as error:
-                self.proofs[name] = error
+        return iscsi_lvm.Observed(seconds, users.__contains__, self.hung)
 
     def plan(self, wanted: Target, seen: iscsi_lvm.Observed) -> Plan:
         """See Resource."""
         user = "target:" + wanted.name
         if wanted.state == "absent":
             return target.absent(wanted.name, user, seen, wanted.timeout)
-        if wanted.check:
-            return checked(wanted.name, self.proofs[wanted.name])
         use = wanted.use or _registered(wanted, seen)
-        plan = target.present(use, seen)
-        if use.logged_in:
+        plan = target.proven(use, seen) if wanted.check else target.present(use, seen)
+        if use.logged_in and not wanted.check:
             if self._planned is None:
                 self._planned = self.tool().planned()
             with_tool(plan, self._planned)
@@ -180,21 +161,3 @@ def refuse_contradictions(wanted: t.Sequence[target.Use]) -> None:
             text = "%s and %s are LUNs of one target with different passwords" % (first.name, each.name)
             hint = "they share one session: give both the same"
             raise HostError("invalid", text, hint, field=each.prefix + "password")
-
-
-def check_secret(use: target.Use, seen: iscsi_lvm.Observed) -> deadline.Child:
-    """A child that proves the secret that was given by one login, which leaves nothing."""
-    row = seen.rows.get(use.user)
-    proof = iscsi_lvm.chap(use.asked, use.secrets, iscsi_lvm.recorded(row, use.asked)[1])
-    until = time.monotonic() + use.seconds - 1
-    doing = "logging in to %s" % use.asked["iqn"]
-    return deadline.Child(lambda send: iscsi_lvm.prove(use.asked, proof, until), use.seconds, doing)
-
-
-def checked(name: str, proof: dict[str, t.Any] | HostError) -> Plan:
-    """The plan of an item that only checks its secret: nothing, or the error."""
-    if isinstance(proof, HostError):
-        raise proof
-    plan = Plan(name, {}, {})
-    plan.notes["secret_check"] = "accepted" if proof["chap"] else "not asked for"
-    return plan
