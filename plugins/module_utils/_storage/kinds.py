@@ -44,6 +44,9 @@ class Kind(t.Protocol):
     def asked(self, item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
         """The configuration of validated options, as the registry keeps it. Raises ``invalid`` naming the option."""
 
+    def secret(self, item: dict[str, t.Any], prefix: str) -> t.Any:
+        """What the user gave as secret; None: nothing. Raises ``invalid`` without showing it."""
+
     def identity(self, config: dict[str, t.Any]) -> str:
         """What makes it one place: a call may name it once."""
 
@@ -52,6 +55,9 @@ class Kind(t.Protocol):
 
     def present(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
         """What brings it there; what all backends have in common is added to it."""
+
+    def proven(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+        """What tries the secret and changes nothing."""
 
     def absent(self, wanted: Backend, seen: mount.Seen, row: registry.Row) -> Plan:
         """What takes it away, data excepted."""
@@ -117,6 +123,12 @@ def _nfs() -> Kind:
     return mounted.OnMount(nfs)
 
 
+def _smb() -> Kind:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import mounted, smb
+
+    return mounted.OnMount(smb)
+
+
 def _iscsi_lvm() -> Kind:
     from ansible_collections.microvm.host.plugins.module_utils._storage import lun
 
@@ -133,6 +145,13 @@ class Entry(t.NamedTuple):
 KINDS = {
     "local_file": Entry(("path",), _local_file),
     "nfs": Entry(("server", "export", "version", "options", "read_only", "mount_base"), _nfs),
+    "smb": Entry(
+        (
+            *("server", "share", "subdir", "username", "password", "domain", "version", "options", "read_only"),
+            *("mount_base", "uid", "gid", "file_mode", "dir_mode", "seal", "sign", "secret_check"),
+        ),
+        _smb,
+    ),
     "iscsi_lvm": Entry(
         (
             *("portal", "portals", "iqn", "lun", "initiator_name", "username", "password", "mutual_username"),
