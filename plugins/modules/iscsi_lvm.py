@@ -125,8 +125,9 @@ options:
       type: str
     secret_check:
       description:
-        - Only prove O(password), and O(mutual_password) when given, by one login, and change nothing.
-        - Check mode does so too.
+        - Only prove O(password) and O(mutual_password), or those at rest where they are blank, by one login, also in
+          check mode.
+        - Nothing is changed.
       type: bool
       default: false
     state:
@@ -380,7 +381,7 @@ targets:
       sample: 21jgGC-zMut-BipB-4H43-dcjN-Cjph-5CcfPY
     capacity:
       description: Space of the group, or with the layout V(thin) of its pool.
-      returned: when the LUN answers
+      returned: when the LUN answers, and a pool is active on this host
       type: dict
       contains:
         total_bytes:
@@ -408,12 +409,20 @@ targets:
           returned: when a thin pool is active
           type: float
           sample: 10.84
-    secret_check:
+    secret_checked:
+      description: That only the password was to be proven.
+      returned: with O(secret_check)
+      type: bool
+      sample: true
+    pending_login:
       description:
-        - V(accepted) when the target took the secret; V(not asked for) when it admits this host without.
-      returned: with O(secret_check=true), when the login succeeded
-      type: str
-      sample: accepted
+        - What uses the LUN, when its session began with other credentials than those asked for now; volumes, and other
+          LUNs of the session.
+        - The first run that finds it unused logs in anew, as a boot does.
+      returned: when a login is pending
+      type: list
+      elements: str
+      sample: [web1-root]
     not_probed:
       description: What only the run can find out, as check mode does no more than open a connection.
       returned: in check mode, when it would log in

@@ -314,15 +314,20 @@ def swapped(row: registry.Row, look: Look) -> HostError:
 
 
 def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
-    """Bytes of a group, or of its thin pool with the percentages that are in use."""
-    pool = group.volume(wanted["thin_pool"]) if wanted["layout"] == "thin" else None
-    if pool is None:
+    """Bytes of a group, or of its thin pool with the percentages in use; nothing when that pool is not active here."""
+    if wanted["layout"] != "thin":
         return {"total_bytes": group.bytes, "used_bytes": group.bytes - group.free, "free_bytes": group.free}
-    used = int(pool.bytes * (pool.data_percent or 0) / 100)
-    found: dict[str, t.Any] = {"total_bytes": pool.bytes, "used_bytes": used, "free_bytes": pool.bytes - used}
-    if pool.data_percent is not None and pool.metadata_percent is not None:
-        found.update(data_percent=pool.data_percent, metadata_percent=pool.metadata_percent)
-    return found
+    pool = group.volume(wanted["thin_pool"])
+    if pool is None or pool.data_percent is None or pool.metadata_percent is None:
+        return {}
+    used = int(pool.bytes * pool.data_percent / 100)
+    return {
+        "total_bytes": pool.bytes,
+        "used_bytes": used,
+        "free_bytes": pool.bytes - used,
+        "data_percent": pool.data_percent,
+        "metadata_percent": pool.metadata_percent,
+    }
 
 
 def remarks(wanted: Asked, look: Look) -> list[str]:
@@ -347,7 +352,7 @@ def described(row: registry.Row, look: Look) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {key: wanted[key] for key in wanted if key != "portals"}
     found.update(portal=wanted["portals"][0], portals=wanted["portals"][1:], status=look.status)
     found.update({key: facts[key] for key in FACTS if facts.get(key)})
-    if look.session is not None:
+    if look.session is not None and look.disk is not None:
         found["session"] = {
             "sid": look.session.sid,
             "portal": str(Portal(look.session.address, look.session.port)),
@@ -358,7 +363,7 @@ def described(row: registry.Row, look: Look) -> dict[str, t.Any]:
     group = look.found.group if look.found else None
     if group is not None and look.status in ("ok", "standby"):
         found["owner"] = group.system_id
-        found["capacity"] = capacity(wanted, group)
+        found.update({"capacity": space for space in [capacity(wanted, group)] if space})
     return found
 
 

@@ -41,7 +41,7 @@ POOL_SHARE = "95%FREE"
 @contextlib.contextmanager
 def _target(asked: Asked, seconds: float) -> t.Iterator[None]:
     """Be the only one to log in to a target or out of it: its LUNs share one session and one record."""
-    with locks.holding("target", names.hash8(asked["iqn"]), seconds):
+    with locks.holding("login", names.hash8(asked["iqn"]), seconds):
         yield
 
 

@@ -40,7 +40,7 @@ def looked_at(row: registry.Row, seen: mount.Seen) -> list[str]:
     return []
 
 
-def _observed(seen: mount.Seen) -> iscsi_lvm.Observed:
+def observed(seen: mount.Seen) -> iscsi_lvm.Observed:
     """What is there of all LUNs, looked up once for all backends."""
     if "luns" not in seen.beside:
         wanted = seen.beside.get("luns asked for", set())
@@ -66,32 +66,32 @@ def _use(wanted: kinds.Backend, logged_in: bool) -> target.Use:
 def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
     """See Kind. One that is not in service is tried all the same when it is new: it must be known by its group."""
     use = _use(wanted, wanted.enabled)
-    plan = target.present(use, _observed(seen))
+    plan = target.present(use, observed(seen))
     if row is None and not wanted.enabled:
-        plan.steps += target.tried(use, _observed(seen))
+        plan.steps += target.tried(use, observed(seen))
     return plan
 
 
 def proven(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
     """See Kind."""
-    return target.proven(_use(wanted, True), _observed(seen))
+    return target.proven(_use(wanted, True), observed(seen))
 
 
 def absent(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
     """See Kind."""
-    return target.absent(wanted.name, "backend:" + wanted.name, _observed(seen), wanted.timeout)
+    return target.absent(wanted.name, "backend:" + wanted.name, observed(seen), wanted.timeout)
 
 
 def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
     """See Kind."""
-    luns = _observed(seen)
+    luns = observed(seen)
     user = "backend:" + row["name"]
     return iscsi_lvm.described(luns.rows[user], luns.looks[user])
 
 
 def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
     """See Kind."""
-    luns = _observed(seen)
+    luns = observed(seen)
     user = "backend:" + row["name"]
     return iscsi_lvm.remarks(luns.rows[user]["asked"], luns.looks[user])
 

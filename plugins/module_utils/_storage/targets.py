@@ -62,9 +62,6 @@ class Targets:
             seconds=seconds,
             prefix=prefix,
         )
-        if item.get("secret_check") and use.secrets.password is None:
-            text = "%spassword is required with secret_check" % prefix
-            raise HostError("invalid", text, "it is what is to be proven", field=prefix + "password")
         return Target(name, state, seconds, use, bool(item.get("secret_check")))
 
     def together(self, wanted: t.Sequence[Target]) -> None:
