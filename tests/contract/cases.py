@@ -7,9 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.lab.target import TARGETS, iqn
+
 Arguments = dict[str, Any]
 SERVER = "nas1"
+INITIATOR = "iqn.2026-01.lab:another"
 EXPORTS = ("e01", "rw", "rw2")
+LUNS = ("open", "chap", "mutual")
 MOUNTS = "/var/lib/microvm/mounts"
 
 
@@ -17,7 +21,8 @@ MOUNTS = "/var/lib/microvm/mounts"
 class Item:
     """One item: ``before`` sets up what it starts from, each in a call of its own; ``args`` is under test.
 
-    ``mounted``, ``unit``, ``row``: whether the export is mounted, has a mount unit, is in the registry afterwards.
+    ``mounted``, ``unit``, ``row``: whether the export is mounted, has a mount unit, is in the registry afterwards;
+    ``attached``: whether the LUN is there.
     """
 
     args: Arguments
@@ -25,6 +30,7 @@ class Item:
     mounted: bool = False
     unit: bool = False
     row: bool = True
+    attached: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,20 @@ def _export(name: str, **more: Any) -> Arguments:
     return {"server": SERVER, "export": f"/export/{name}", **more}
 
 
+def _lun(target: str, **more: Any) -> Arguments:
+    vg = f"vg-{target}"
+    where = {"portal": "san1", "iqn": iqn(target), "lun": 1, **TARGETS[target].chap}
+    return {**where, "vg": vg, "initialize": vg, "timeout": 60, **more}
+
+
+def _luns(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
+    items = []
+    for target in LUNS:
+        before = tuple(_lun(target, **each) for each in begin)
+        items.append(Item(_lun(target, state=state, **change), before, **expect))
+    return Case("iscsi_lvm", what, tuple(items), {"state": state})
+
+
 def _mounts(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
     items = []
     for export in EXPORTS:
@@ -56,8 +76,12 @@ def _backends(
     what: str, kind: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any
 ) -> Case:
     items = []
-    for number, export in enumerate(EXPORTS, 1):
-        own = _export(export) if kind == "nfs" else {"path": f"/var/lib/microvm/volumes{number}"}
+    for number, (export, target) in enumerate(zip(EXPORTS, LUNS, strict=True), 1):
+        own = {
+            "nfs": _export(export),
+            "local_file": {"path": f"/var/lib/microvm/volumes{number}"},
+            "iscsi_lvm": _lun(target),
+        }[kind]
         identity = {"name": f"{kind.replace('_', '-')}-{number}", "kind": kind}
         before = tuple({**identity, **own, **each} for each in begin)
         items.append(Item({**identity, **own, "state": state, **change}, before, **expect))
@@ -74,6 +98,7 @@ MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
 LOCAL: dict[str, bool] = {}
+LUN = {"attached": True}
 
 CASES = (
     _mounts("new", "mounted", (), MOUNTED),
@@ -100,6 +125,19 @@ CASES = (
     _backends("new", "local_file", "present", (), LOCAL),
     _backends("taken out of service", "local_file", "present", ({},), LOCAL, enabled=False),
     _backends("was there", "local_file", "absent", ({},), GONE),
+    _backends("new", "iscsi_lvm", "present", (), LUN),
+    _backends("edited", "iscsi_lvm", "present", ({},), LUN, saferemove=True),
+    _backends("taken out of service", "iscsi_lvm", "present", ({},), {}, enabled=False),
+    _backends("put into service", "iscsi_lvm", "present", ({"enabled": False},), LUN, enabled=True),
+    _backends("was there", "iscsi_lvm", "absent", ({},), GONE),
+    _luns("new", "present", (), LUN),
+    _luns("new, all options", "present", (), LUN, layout="thin", portals=["san1:3261"], initiator_name=INITIATOR),
+    _luns("edited", "present", ({},), LUN, portals=["san1:3261"], saferemove=True),
+    _luns("logged in again", "present", ({}, {"state": "logged_out"}), LUN),
+    _luns("new", "logged_out", (), {}),
+    _luns("was there", "logged_out", ({"layout": "thin"},), {}, layout="thin"),
+    _luns("was there", "absent", ({"layout": "thin"},), GONE),
+    _luns("logged out before", "absent", ({"state": "logged_out"},), GONE),
     _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
     _driver("edited", "present", ({},), prime=False),
     _driver("was there", "absent", ({},)),

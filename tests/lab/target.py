@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +61,14 @@ class IscsiServer(Container):
         """What the inventory says of it."""
         return {**super().described, "portals": self.portals, "targets": self.targets}
 
+    @property
+    def disks(self) -> Path:
+        """The directory of the disks, on this machine."""
+        return self._home / "luns"
+
     def disk(self, target: str, lun: int) -> Path:
         """The file behind a LUN, on this machine."""
-        return self._home / "luns" / f"{target}-{lun}.img"
+        return self.disks / f"{target}-{lun}.img"
 
     def blank(self, target: str, lun: int) -> None:
         """Make a disk as it was when new; no host may be logged in."""
@@ -72,22 +76,28 @@ class IscsiServer(Container):
             file.truncate(0)
             file.truncate(LUN_BYTES)
 
+    def blank_all(self) -> None:
+        """Make the disks that were written to as they were when new."""
+        for name, target in TARGETS.items():
+            for lun in range(1, target.luns + 1):
+                if self.disk(name, lun).stat().st_blocks:
+                    self.blank(name, lun)
+
     def ready(self) -> bool:
         """Whether all targets are there: the set-up script says so."""
-        return (self._home / "luns" / "ready").exists()
+        return (self.disks / "ready").exists()
 
     def prepare(self) -> dict[Path, str]:
         """The disks, and the script that makes the targets."""
-        luns = self._home / "luns"
-        luns.mkdir(parents=True, exist_ok=True)
-        (luns / "ready").unlink(missing_ok=True)
+        self.disks.mkdir(parents=True, exist_ok=True)
+        (self.disks / "ready").unlink(missing_ok=True)
         for name, target in TARGETS.items():
             for lun in range(1, target.luns + 1):
                 if not self.disk(name, lun).exists():
                     self.disk(name, lun).touch()
                     self.blank(name, lun)
         (self._home / "setup").write_text(setup())
-        return {luns: "/luns", self._home / "setup": "/etc/tgt/setup"}
+        return {self.disks: "/luns", self._home / "setup": "/etc/tgt/setup"}
 
     def initiators(self) -> list[str]:
         """The names of the hosts that are logged in, one for each session."""
@@ -104,15 +114,7 @@ class IscsiServer(Container):
 
     def administer(self, arguments: str) -> str:
         """Run tgtadm on the server."""
-        pid = self._pid()
-        done = subprocess.run(
-            ["nsenter", "--all", "--target", str(pid), "tgtadm", "--lld", "iscsi", *arguments.split()],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-        return done.stdout
+        return self.exec("tgtadm", "--lld", "iscsi", *arguments.split())
 
 
 def setup() -> str:

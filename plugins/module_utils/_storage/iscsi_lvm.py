@@ -363,7 +363,9 @@ def described(row: registry.Row, look: Look) -> dict[str, t.Any]:
     group = look.found.group if look.found else None
     if group is not None and look.status in ("ok", "standby"):
         found["owner"] = group.system_id
-        found.update({"capacity": space for space in [capacity(wanted, group)] if space})
+        space = capacity(wanted, group)
+        if space:
+            found["capacity"] = space
     return found
 
 
