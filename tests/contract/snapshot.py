@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.served import Served, served
-from tests.lab import Host, IscsiServer, Lab, NfsServer
+from tests.lab import Host, IscsiServer, Lab, NfsServer, SmbServer
 
 HOST = "hv1"
 LOOK = "python3 -IS /tmp/look.py"
@@ -20,7 +20,7 @@ LOOK = "python3 -IS /tmp/look.py"
 RESET = r"""
 set -e
 systemctl stop 'docker-nfsd*'
-grep -E ' - nfs4? ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
+grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
 dmsetup remove_all
 if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode session --logout >/dev/null; fi
 rm -rf /var/lib/iscsi/nodes /var/lib/iscsi/static /etc/systemd/system/lvm-activate-*
@@ -36,7 +36,7 @@ fi
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``mounts``: mount point to source, NFS only. ``files``: path to what lstat says of it but access times.
+    """``mounts``: mount point to source, NFS and SMB only. ``files``: path to what lstat says of it but access times.
 
     ``tables``: rows of the registry by table, None when there is no registry. ``units``: names of our mount units.
     ``luns``: TARGET LUN of each that is attached. ``volumes``: device-mapper's devices.
@@ -73,13 +73,15 @@ def parse(seen: str, held: Served) -> Snapshot:
 
 
 def exports(lab: Lab) -> list[Path]:
-    """The directories on this machine that the lab's servers export."""
+    """The directories on this machine that the lab's servers export or share."""
     found = []
     for server in lab.servers.values():
         if isinstance(server, NfsServer):
             found += [server.data(name) for name in server.exports]
         if isinstance(server, IscsiServer):
             found.append(server.disks)
+        if isinstance(server, SmbServer):
+            found += [server.data(name) for name in server.shares]
     return found
 
 
