@@ -193,7 +193,7 @@ EXAMPLES = r"""
         initialize: vg_fast
         layout: thin
       - name: archive
-        portal: "[2001:db8::7]:3260"
+        portal: "[2001:db8::9]:3260"
         iqn: iqn.2026-01.com.example:archive
         lun: 1
         username: host2
