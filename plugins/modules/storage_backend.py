@@ -327,10 +327,19 @@ EXAMPLES = r"""
   microvm.host.storage_backend:
     name: smb-lab
     kind: smb
-    server: 192.0.2.9
+    server: files.example.com
     share: vms
     username: svc-microvm
     password: "{{ vault_smb_lab }}"
+
+- name: Does the password that is at rest still work? Nothing is changed
+  microvm.host.storage_backend:
+    name: smb-lab
+    kind: smb
+    server: files.example.com
+    share: vms
+    username: svc-microvm
+    secret_check: true
 
 - name: Put an iSCSI LUN into service, and format it when it is blank
   microvm.host.storage_backend:

@@ -17,7 +17,9 @@ from tests.contract import snapshot
 from tests.contract.controller import Controller, Result, Task
 from tests.contract.specs import Spec, example_tasks, names, read, read_all
 from tests.gates.paths import environment
-from tests.lab import Host, Lab, NfsServer, counts
+from tests.lab import Host, Lab, NfsServer, SmbServer, counts
+from tests.lab.samba import USERS
+from tests.lab.target import TARGETS
 
 Documented = dict[str, Any]
 
@@ -43,12 +45,20 @@ def test_examples_are_valid(spec: Spec) -> None:
         assert all(each.name for each in wanted), title
 
 
+VAULTED = ("vault_smb_iso", "vault_smb_templates", "vault_smb_templates_next", "vault_smb_lab")
+"""Passwords that the examples take from a vault."""
+
+TARGET_OF = {"vms": "open", "fast": "chap", "archive": "mutual"}
+"""The lab's target that stands for one of the examples."""
+
+
 class Examples:
     """Runs a module's examples in their order, in one play; the lab's servers stand for those that they name."""
 
     def __init__(self, controller: Controller, lab: Lab) -> None:
-        nas = lab.servers["nas1"]
-        assert isinstance(nas, NfsServer)
+        nas, smb = lab.servers["nas1"], lab.servers["smb1"]
+        assert isinstance(nas, NfsServer) and isinstance(smb, SmbServer)
+        (smb.data("with space") / "templates").mkdir(exist_ok=True)
         self.controller = controller
         self.meaning = {
             "nas.example.com": "nas1",
@@ -61,6 +71,17 @@ class Examples:
             "export: /vol/vol0": "export: /export/e02",
             "export: /scratch": "export: /export/rw2",
             "export: /templates": "export: /export/ro",
+            "files.example.com": "smb1",
+            "svc-microvm": "svc",
+            "share: iso": "share: s01",
+            "share: public": "share: guest",
+            "Virtual Machines": "with space",
+            **{"{{ %s }}" % name: USERS["svc"] for name in VAULTED},
+            **{"san.example.com": "san1", "192.0.2.7": "san1", "2001:db8::9": lab.servers["san1"].address6},
+            **{f"com.example:{name}": f"lab:{real}" for name, real in TARGET_OF.items()},
+            **{"{{ vault_fast }}": TARGETS["chap"].chap["password"]},
+            **{"{{ vault_archive }}": TARGETS["mutual"].chap["password"]},
+            **{"{{ vault_archive_san }}": TARGETS["mutual"].chap["mutual_password"]},
         }
 
     def run(self, spec: Spec) -> list[Result]:
@@ -107,7 +128,7 @@ def own(result: Result) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key not in OF_EVERY_TASK and not key.startswith("_ansible")}
 
 
-MAY_BE_NONE = {"error.item", "backends.error.item", "mounts.error.item"}
+MAY_BE_NONE = {"targets.error.item", "error.item", "backends.error.item", "mounts.error.item", "shares.error.item"}
 
 
 class Comparison:
@@ -162,24 +183,45 @@ exit 1
 
 
 EXPORT = {"server": "nas1", "export": "/export/e03"}
-MOUNTING: dict[str, dict[str, Any]] = {
-    "nfs_export_mount": {"name": "kept", **EXPORT},
-    "storage_backend": {"name": "kept", "kind": "nfs", **EXPORT},
+LUN = {
+    **{"name": "kept-lun", "portal": "san1", "iqn": "iqn.2026-01.lab:open", "lun": 1, "vg": "vg_kept"},
+    **{"initialize": "vg_kept", "timeout": 60},
 }
-"""Modules that mount an export, and an item of each."""
+SHARE = {"server": "smb1", "share": "s03", "username": "svc", "password": USERS["svc"]}
+MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "nfs_export_mount": ({"name": "kept", **EXPORT}, {"options": "timeo=300"}, {"export": "/export/e04"}),
+    "storage_backend": ({"name": "kept", "kind": "nfs", **EXPORT}, {"options": "timeo=300"}, {"export": "/export/e04"}),
+    "smb_share": ({"name": "kept", **SHARE}, {"options": "actimeo=3"}, {"share": "s04"}),
+}
+"""Modules that mount something; an item of each, an edit that needs another mount, and what makes it another item."""
+
+
+def results_of_luns(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
+    """What the examples do not show: check mode, and a login that must wait as another LUN uses the session."""
+    checked, made = controller.run(Task(spec.name, LUN, check=True), Task(spec.name, LUN))
+    host.ssh("for scan in /sys/class/scsi_host/host*/scan; do echo 0 0 3 > $scan; done")
+    (pending,) = controller.run(Task(spec.name, {**LUN, "username": "host", "password": "any-secret-14"}))
+    assert pending[spec.singular]["pending_login"] == ["LUN 3"]
+    yield from (checked, made, pending)
 
 
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
-    task, args = spec.name, dict(MOUNTING.get(spec.name, {}))
-    if args:
+    task = spec.name
+    args, edit, other = MOUNTING.get(spec.name, ({}, {}, {}))
+    if "iqn" in spec.item:
+        yield from results_of_luns(controller, host, spec)
+        host.ssh("rm -r /usr/local/libexec/microvm")  # it is needed again below
+    if spec.name == "iscsi_lvm":
+        args = {**LUN, "name": "new", "lun": 2, "vg": "vg_new", "initialize": "vg_new"}
+    elif args:
         checked, made = controller.run(Task(task, args, check=True), Task(task, args))
         let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
-        (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
+        (pending,) = controller.run(Task(task, {**args, **edit}))
         assert any("sleep" in who for who in pending[spec.singular]["pending_remount"])
         let_go()
         yield from (checked, made, pending)
-        args.update(name="new", export="/export/e04")
+        args = {**args, "name": "new", **other}
     (invalid,) = controller.run(Task(task, {**args, "timeout": 0}))
     assert invalid["error"]["field"] == "timeout"
     host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)
@@ -223,7 +265,14 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         ]
     }
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
-    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount))
+    share = {"server": "smb1", "share": "s05", "username": "svc", "password": USERS["svc"]}
+    lun = {**LUN, "layout": "thin", "portals": ["san1:3261"]}
+    controller.run(
+        Task("storage_backend", backends),
+        Task("nfs_export_mount", mount),
+        Task("smb_share", share),
+        Task("iscsi_lvm", lun),
+    )
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
     (populated,) = examples.run(read("host_info"))
@@ -232,6 +281,8 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     items = {
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
+        "shares": documented("smb_share")["shares"]["contains"],
+        "targets": documented("iscsi_lvm")["targets"]["contains"],
         "docker_volumes": keys["docker_volumes"]["contains"],
     }
     for result in (bare, populated):

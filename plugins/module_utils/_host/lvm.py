@@ -21,6 +21,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.names import re
 
 LONGEST_GROUP = 60
 """Characters: device-mapper takes 127 for group and volume together, with each hyphen doubled."""
+LONGEST_ID = 128
+"""Characters of a system ID (lvmsystemid(7)), which has those of a name."""
 READ_SECONDS = 15.0
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+_.-")
 _REPORT = ["--foreign", "--reportformat", "json", "--units", "b", "--nosuffix"]

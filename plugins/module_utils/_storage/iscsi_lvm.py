@@ -92,6 +92,12 @@ def asked(item: dict[str, t.Any], prefix: str) -> Asked:
     return found
 
 
+def takeover(item: dict[str, t.Any], prefix: str) -> str:
+    """The owner from whom a group may be taken; "" for nobody. Raises ``invalid``."""
+    given = item.get("takeover")
+    return lvm.name(given, prefix + "takeover", lvm.LONGEST_ID) if given is not None else ""
+
+
 def secrets(item: dict[str, t.Any], prefix: str) -> Secrets:
     """The secrets of an item. Raises ``invalid``, and shows them to nobody."""
     found: dict[str, str | None] = {}

@@ -20,8 +20,8 @@ _hung: set[str] = set()
 
 def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
     """See Kind."""
-    found = iscsi_lvm.asked(item, prefix)
-    return {**found, **{key: item.get(key) or "" for key in ONCE}}
+    once = {"initialize": item.get("initialize") or "", "takeover": iscsi_lvm.takeover(item, prefix)}
+    return {**iscsi_lvm.asked(item, prefix), **once}
 
 
 def secret(item: dict[str, t.Any], prefix: str) -> iscsi_lvm.Secrets:

@@ -57,7 +57,7 @@ class Targets:
             asked=wanted,
             secrets=iscsi_lvm.secrets(item, prefix),
             initialize=item.get("initialize") is not None,
-            takeover=item.get("takeover") or "",
+            takeover=iscsi_lvm.takeover(item, prefix),
             logged_in=state == "present",
             seconds=seconds,
             prefix=prefix,

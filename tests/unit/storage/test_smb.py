@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.microvm.host.plugins.module_utils._host import mounts, secret
+from ansible_collections.microvm.host.plugins.module_utils._host import holders, mounts, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     credential_steps,
@@ -117,10 +117,10 @@ class World:
     def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.busy: list[str] = []
-        patch.setattr(credentials, "DIRECTORY", str(folder / "credentials"))
-        patch.setattr(mount.holders, "of_mount", lambda path: list(self.busy))
-        patch.setattr(smb, "can_renew", lambda: self.renews)
         self.renews = True
+        patch.setattr(credentials, "DIRECTORY", str(folder / "credentials"))
+        patch.setattr(holders, "of_mount", lambda path: list(self.busy))
+        patch.setattr(smb, "can_renew", lambda: self.renews)
         self.row: dict[str, t.Any] | None = None
 
     def seen(self) -> t.Any:
@@ -172,7 +172,7 @@ class World:
 @pytest.fixture(name="world")
 def a_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
     if os.geteuid() != 0:
-        monkeypatch.setattr(credentials.os, "lstat", _as_root)
+        monkeypatch.setattr(os, "lstat", _as_root)
     return World(tmp_path, monkeypatch)
 
 
