@@ -77,11 +77,13 @@ class Examples:
             "share: public": "share: guest",
             "Virtual Machines": "with space",
             **{"{{ %s }}" % name: USERS["svc"] for name in VAULTED},
-            **{"san.example.com": "san1", "192.0.2.7": "san1", "2001:db8::9": lab.servers["san1"].address6},
+            "san.example.com": "san1",
+            "192.0.2.7": "san1",
+            "2001:db8::9": lab.servers["san1"].address6,
             **{f"com.example:{name}": f"lab:{real}" for name, real in TARGET_OF.items()},
-            **{"{{ vault_fast }}": TARGETS["chap"].chap["password"]},
-            **{"{{ vault_archive }}": TARGETS["mutual"].chap["password"]},
-            **{"{{ vault_archive_san }}": TARGETS["mutual"].chap["mutual_password"]},
+            "{{ vault_fast }}": TARGETS["chap"].chap["password"],
+            "{{ vault_archive }}": TARGETS["mutual"].chap["password"],
+            "{{ vault_archive_san }}": TARGETS["mutual"].chap["mutual_password"],
         }
 
     def run(self, spec: Spec) -> list[Result]:
@@ -184,8 +186,13 @@ exit 1
 
 EXPORT = {"server": "nas1", "export": "/export/e03"}
 LUN = {
-    **{"name": "kept-lun", "portal": "san1", "iqn": "iqn.2026-01.lab:open", "lun": 1, "vg": "vg_kept"},
-    **{"initialize": "vg_kept", "timeout": 60},
+    "name": "kept-lun",
+    "portal": "san1",
+    "iqn": "iqn.2026-01.lab:open",
+    "lun": 1,
+    "vg": "vg_kept",
+    "initialize": "vg_kept",
+    "timeout": 60,
 }
 SHARE = {"server": "smb1", "share": "s03", "username": "svc", "password": USERS["svc"]}
 MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {

@@ -14,8 +14,16 @@ from tests.input import corpus
 MOUNT = {"name": "input", "server": "nas1", "export": "/export/rw"}
 SHARE = {"name": "input", "server": "nas1", "share": "vms", "username": "svc", "password": "secret"}
 LUN = {
-    **{"name": "input", "portal": "nas1", "iqn": "iqn.2026-01.lab:open", "lun": 1, "vg": "vg", "layout": "thin"},
-    **{"username": "svc", "password": "secret", "mutual_username": "san", "mutual_password": "other"},
+    "name": "input",
+    "portal": "nas1",
+    "iqn": "iqn.2026-01.lab:open",
+    "lun": 1,
+    "vg": "vg",
+    "layout": "thin",
+    "username": "svc",
+    "password": "secret",
+    "mutual_username": "san",
+    "mutual_password": "other",
 }
 BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("nfs_export_mount", ""): MOUNT,
