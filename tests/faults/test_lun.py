@@ -15,7 +15,12 @@ from tests.faults.rig import Rig
 from tests.lab import IscsiServer, Lab, LabError, counts
 
 LUN = {
-    **{"name": "lun", "portal": "san1", "iqn": "iqn.2026-01.lab:chap", "lun": 1, "vg": "vg_fault", "layout": "thin"},
+    "name": "lun",
+    "portal": "san1",
+    "iqn": "iqn.2026-01.lab:chap",
+    "lun": 1,
+    "vg": "vg_fault",
+    "layout": "thin",
     "username": "host",
     "password": "lab-secret-14",
     "initialize": "vg_fault",
