@@ -205,9 +205,10 @@ MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 def results_of_luns(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, and a login that must wait as another LUN uses the session."""
-    checked, made = controller.run(Task(spec.name, LUN, check=True), Task(spec.name, LUN))
+    lun = {**LUN, "kind": "iscsi_lvm"} if "kind" in spec.item else LUN
+    checked, made = controller.run(Task(spec.name, lun, check=True), Task(spec.name, lun))
     host.ssh("for scan in /sys/class/scsi_host/host*/scan; do echo 0 0 3 > $scan; done")
-    (pending,) = controller.run(Task(spec.name, {**LUN, "username": "host", "password": "any-secret-14"}))
+    (pending,) = controller.run(Task(spec.name, {**lun, "username": "host", "password": "any-secret-14"}))
     assert pending[spec.singular]["pending_login"] == ["LUN 3"]
     yield from (checked, made, pending)
 
@@ -220,7 +221,7 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
         yield from results_of_luns(controller, host, spec)
         host.ssh("rm -r /usr/local/libexec/microvm")  # it is needed again below
     if spec.name == "iscsi_lvm":
-        args = {**LUN, "name": "new", "lun": 2, "vg": "vg_new", "initialize": "vg_new"}
+        args = {**LUN, **TARGETS["mutual"].chap, "name": "new", "iqn": "iqn.2026-01.lab:mutual"}
     elif args:
         checked, made = controller.run(Task(task, args, check=True), Task(task, args))
         let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")

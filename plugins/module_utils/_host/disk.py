@@ -74,9 +74,9 @@ def _holder(name: str) -> str:
 def claim(device: str, who: str) -> str:
     """Claim a blank disk for ``who`` (text with a part that is only this run's). Returns whose it is then.
 
-    Of hosts that see a blank disk at the same time the one that wrote last has it: each waits longer than another
-    could take from looking to writing, and looks again (M. Fischer's timed mutual exclusion, in L. Lamport, A fast
-    mutual exclusion algorithm, 1987). Raises OSError.
+    Nobody may have claimed it when this is called. Of hosts that see it so at the same time the one that wrote last has
+    it: each waits longer than another could take from looking to writing, and looks again (M. Fischer's timed mutual
+    exclusion, in L. Lamport, A fast mutual exclusion algorithm, 1987). Raises OSError.
     """
     descriptor = os.open(device, os.O_RDWR | os.O_DIRECT | os.O_SYNC | os.O_CLOEXEC)
     try:

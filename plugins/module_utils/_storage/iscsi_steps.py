@@ -34,6 +34,8 @@ UNDO_SECONDS = 60.0
 MARGIN = 1.0
 """What a command is given less than the child that runs it, s: its own error tells more."""
 POLL_SECONDS = 0.3
+CLAIM_HOLDS = 15.0
+"""How long a claim of another host on a blank LUN is respected, s: it takes seconds from there to its group."""
 POOL_SHARE = "95%FREE"
 """Of an empty group, for its thin pool; the rest is for the pool's metadata to grow."""
 
@@ -378,14 +380,25 @@ class OpenGroup(Step):
             raise HostError("not_found", text, hint, field="initialize")
         mine = "%s %s" % (own, self.pv)
         try:
+            winner = disk.claimed(found.node)
+            if winner and not lvm.is_own(winner.partition(" ")[0], own):
+                # Its host is at it, or died: then nothing comes of it.
+                seen = self._wait_for(found, min(until, time.monotonic() + CLAIM_HOLDS))
+                if seen is not None:
+                    return seen
             winner = disk.claim(found.node, mine)
         except OSError as error:
             raise files.from_os(error, "writing to %s" % where) from None
-        if winner != mine:
-            return self._wait_for(found, winner, until)
         signs = disk.signs(found.name)
-        if signs:
-            raise HostError("conflict", "%s is no longer blank: %s" % (where, "; ".join(signs)), field="lun")
+        if winner != mine or signs:
+            seen = self._wait_for(found, until) if winner != mine or lvm.look(found.node).pv else None
+            if seen is not None:
+                return seen
+            host = winner.partition(" ")[0] or "another host"
+            text = "%s is being formatted by %s" % (where, host)
+            if winner == mine:
+                text = "%s is no longer blank: %s" % (where, "; ".join(signs))
+            raise HostError("busy", text, "run this again")
         lvm.change(found.node, own, ["pvcreate", "--uuid", self.pv, "--norestorefile", found.node], _left(until))
         lvm.change(found.node, own, ["vgcreate", "--setautoactivation", "n", vg, found.node], _left(until))
         seen = lvm.look(found.node)
@@ -394,17 +407,14 @@ class OpenGroup(Step):
             raise HostError("conflict", text, "run this again: it will be on standby")
         return seen
 
-    def _wait_for(self, found: iscsi.Disk, winner: str, until: float) -> lvm.Found:
+    def _wait_for(self, found: iscsi.Disk, until: float) -> lvm.Found | None:
+        """The group that another host makes; None when there is none in time."""
         while True:
             seen = lvm.look(found.node)
             if seen.group is not None:
                 return seen
             if time.monotonic() >= until:
-                text = "%s is being formatted by %s" % (
-                    iscsi_lvm.shown(self.asked),
-                    winner.partition(" ")[0] or "others",
-                )
-                raise HostError("busy", text, "run this again")
+                return None
             time.sleep(POLL_SECONDS)  # the other host tells nobody when it is done
 
     def _activate(self, node: str, own: str, group: lvm.Group, until: float) -> None:
