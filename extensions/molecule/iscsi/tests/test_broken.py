@@ -16,7 +16,7 @@ from tests.lab.daemon import wait_until
 
 OPEN: dict[str, Any] = {"name": "new", "portal": "san1", "iqn": "iqn.2026-01.lab:open", "lun": 2, "vg": "vg_new"}
 CHAP = {**OPEN, "iqn": "iqn.2026-01.lab:chap", "username": "host", "password": "lab-secret-14"}
-MUTUAL = {**OPEN, "iqn": "iqn.2026-01.lab:mutual", "lun": 1, "username": "host2", "password": "lab-secret-15"}
+MUTUAL = {**OPEN, "iqn": "iqn.2026-01.lab:mutual", "lun": 2, "username": "host2", "password": "lab-secret-15"}
 DELAY_SECONDS = 5
 
 
@@ -32,10 +32,10 @@ def left(host: Managed) -> str:
     ("item", "kind", "field"),
     [
         ({**CHAP, "password": "wrong"}, "auth", "password"),
-        ({**CHAP, "username": "nobody"}, "auth", "password"),
-        ({**OPEN, "iqn": CHAP["iqn"]}, "auth", "password"),
+        ({**CHAP, "username": "nobody"}, "conflict", "username"),
+        ({**OPEN, "iqn": CHAP["iqn"]}, "conflict", "username"),
         ({**MUTUAL, "mutual_username": "san", "mutual_password": "wrong"}, "auth", "mutual_password"),
-        ({**CHAP, "mutual_username": "san", "mutual_password": "wrong"}, "auth", None),
+        ({**CHAP, "mutual_username": "san", "mutual_password": "wrong"}, "conflict", "mutual_username"),
         ({**OPEN, "iqn": "iqn.2026-01.lab:gone"}, "not_found", "iqn"),
         ({**OPEN, "lun": 9}, "not_found", "lun"),
         ({**OPEN}, "not_found", "initialize"),
@@ -43,11 +43,11 @@ def left(host: Managed) -> str:
     ],
 )
 def test_a_refusal_names_its_field_and_leaves_nothing(
-    hv1: Managed, item: dict[str, Any], kind: str, field: str | None
+    hv1: Managed, item: dict[str, Any], kind: str, field: str
 ) -> None:
     before = left(hv1)
     answer = hv1.fails("iscsi_lvm", kind, **item)
-    assert field is None or answer.result["error"]["field"] == field
+    assert answer.result["error"]["field"] == field
     assert left(hv1) == before
     secrets = [item[key] for key in ("password", "mutual_password") if key in item]
     assert not any(secret in str(answer.result).replace("password", "") for secret in secrets if secret != "wrong")
