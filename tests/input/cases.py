@@ -12,7 +12,7 @@ from tests.contract.specs import Spec, read_all
 from tests.input import corpus
 
 MOUNT = {"name": "input", "server": "nas1", "export": "/export/rw"}
-SHARE = {"name": "input", "server": "nas1", "share": "vms", "username": "svc", "password": "secret"}
+SHARE = {"name": "input", "server": "nas1", "share": "vms", "username": "svc", "password": "0f9e8d7c6b5a"}
 LUN = {
     "name": "input",
     "portal": "nas1",

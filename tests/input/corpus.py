@@ -112,7 +112,6 @@ SHARES: list[Any] = [
         "[a]",
         [],
         ["a"],
-        {},
         {"a": 1},
         [None],
     ),
@@ -131,7 +130,6 @@ SUBDIRS: list[Any] = [
         "a/" * 200,
         "x" * 70000,
     ),
-    *([], ["a"], {}, {"a": 1}, [None]),
 ]
 
 ACCOUNTS: list[Any] = [

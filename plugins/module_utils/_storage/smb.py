@@ -109,6 +109,11 @@ def place(wanted: Asked) -> str:
     return "the share %s" % _path(wanted)
 
 
+def alone(wanted: Asked, read_only: bool) -> Asked:
+    """The same mount as a process makes it that starts no program."""
+    return dict(wanted, options=cifs.parse(wanted["options"], "options", True if read_only else None).canonical())
+
+
 def below(wanted: Asked, subdir: str) -> Asked:
     """The mount of a directory in it."""
     return dict(wanted, subdir="/".join(part for part in (wanted["subdir"], subdir) if part))
