@@ -35,6 +35,7 @@ options:
 seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.nfs_export_mount
+  - module: microvm.host.iscsi_lvm
   - module: microvm.host.docker_volume_driver
 """
 
@@ -162,6 +163,42 @@ shares:
       persistent: true
       read_only: true
       probe_seconds: 0.003
+targets:
+  description: LUNs with volume groups, each as RV(microvm.host.iscsi_lvm#module:targets) has it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: fast
+      state: present
+      status: ok
+      portal: 192.0.2.7:3260
+      portals: ["192.0.2.7:3261"]
+      iqn: iqn.2026-01.com.example:fast
+      lun: 1
+      initiator_name: ""
+      username: host
+      mutual_username: ""
+      vg: vg_fast
+      layout: thin
+      thin_pool: microvm-pool
+      access: exclusive
+      saferemove: false
+      owner: hv1.3b2c9a10
+      session:
+        sid: 1
+        portal: 192.0.2.7:3260
+        state: LOGGED_IN
+      device: /dev/sda
+      wwid: naa.60000000000000000e00000000010001
+      pv_uuid: 8gDYX2-PiUx-vPzL-4zfT-3bhG-ZLgH-mPJrHn
+      vg_uuid: 21jgGC-zMut-BipB-4H43-dcjN-Cjph-5CcfPY
+      capacity:
+        total_bytes: 1099511627776
+        used_bytes: 274877906944
+        free_bytes: 824633720832
+        data_percent: 25.0
+        metadata_percent: 10.84
 docker_volumes:
   description: Volumes of the driver that M(microvm.host.docker_volume_driver) gives Docker and podman.
   returned: success
@@ -221,13 +258,13 @@ docker_volumes:
       drift: []
       error: ""
 locks:
-  description: Backends and mounts that a run is changing right now, by the locks it holds.
+  description: Backends, mounts, shares and LUNs that a run is changing right now, by the locks it holds.
   returned: success
   type: list
   elements: dict
   contains:
     resource:
-      description: What it is, V(backend) or V(mount).
+      description: What it is, V(backend), V(mount), V(share) or V(target).
       returned: always
       type: str
     name:

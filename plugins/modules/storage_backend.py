@@ -38,6 +38,7 @@ options:
         local_file: Files in a directory of this host.
         nfs: Files on an NFS export.
         smb: Files on an SMB share.
+        iscsi_lvm: Logical volumes of a volume group on an iSCSI LUN, which one host owns.
     state:
       description:
         - V(absent) unmounts the backend and forgets it; the files stay.
@@ -87,14 +88,17 @@ options:
       type: str
     username:
       description:
-        - User of the server who logs in; for O(kind=smb). A guest when omitted.
+        - Who logs in; for O(kind=smb) a user of the server, a guest when omitted, and for O(kind=iscsi_lvm) the user of
+          CHAP, which is not used when omitted.
       type: str
     password:
       description:
-        - Password of O(username); for O(kind=smb). Blank or omitted keeps the one that is at rest on the host.
-        - At rest it is in C(/etc/microvm/credentials/NAME), for root alone.
+        - Password of O(username); for O(kind=smb) and O(kind=iscsi_lvm). Blank or omitted keeps the one that is at rest
+          on the host.
+        - At rest it is in C(/etc/microvm/credentials/NAME), for O(kind=iscsi_lvm) in the node record of open-iscsi, for
+          root alone.
         - Another one is proven by a login before it replaces the one at rest; see
-          O(microvm.host.smb_share#module:password).
+          O(microvm.host.smb_share#module:password) and O(microvm.host.iscsi_lvm#module:password).
       type: str
     domain:
       description:
@@ -173,10 +177,84 @@ options:
     secret_check:
       description:
         - Only prove the secret that is given, or the one at rest when it is blank, by one login, also in check mode;
-          for O(kind=smb).
+          for O(kind=smb) and O(kind=iscsi_lvm).
         - Nothing is changed.
         - By default V(false).
       type: bool
+    portal:
+      description:
+        - Where the target listens, as C(host:port); see O(microvm.host.iscsi_lvm#module:portal).
+        - Required for O(kind=iscsi_lvm), and only for it.
+      type: str
+    portals:
+      description:
+        - Further portals, tried when O(portal) does not answer; for O(kind=iscsi_lvm).
+      type: list
+      elements: str
+    iqn:
+      description:
+        - Name of the target. It can't be changed later.
+        - Required for O(kind=iscsi_lvm), and only for it.
+      type: str
+    lun:
+      description:
+        - Number of the LUN; for O(kind=iscsi_lvm). It can't be changed later.
+        - By default V(0).
+      type: int
+    initiator_name:
+      description:
+        - Name by which this host logs in; for O(kind=iscsi_lvm).
+        - By default the one in C(/etc/iscsi/initiatorname.iscsi).
+      type: str
+    mutual_username:
+      description:
+        - Name by which the target must prove itself; for O(kind=iscsi_lvm).
+      type: str
+    mutual_password:
+      description:
+        - Secret of the target; for O(kind=iscsi_lvm). Blank or omitted keeps it.
+      type: str
+    vg:
+      description:
+        - Name of the volume group, which lies on this LUN and on no other disk. It can't be changed later.
+        - Required for O(kind=iscsi_lvm), and only for it.
+      type: str
+    initialize:
+      description:
+        - Format the LUN when it is blank; for O(kind=iscsi_lvm). To confirm it, this must be O(vg), the group's name.
+        - See O(microvm.host.iscsi_lvm#module:initialize) for what it refuses.
+      type: str
+    layout:
+      description:
+        - How volumes are made; for O(kind=iscsi_lvm). It can't be changed later.
+        - By default V(linear).
+      type: str
+      choices:
+        linear: Each volume has its space from the beginning.
+        thin: Volumes take space when they are written, from a thin pool, which is made when it is missing.
+    thin_pool:
+      description:
+        - Name of the thin pool; for O(kind=iscsi_lvm) with O(layout=thin). It can't be changed later.
+        - By default V(microvm-pool).
+      type: str
+    access:
+      description:
+        - Who may use the group; for O(kind=iscsi_lvm).
+        - By default V(exclusive).
+      type: str
+      choices:
+        exclusive: The one host whose system ID it has. On the others the backend has the status V(standby).
+        shared: Several, through a lock manager. This version refuses it.
+    saferemove:
+      description:
+        - Overwrite a volume with zeros before its space is given back; for O(kind=iscsi_lvm).
+        - By default V(false).
+      type: bool
+    takeover:
+      description:
+        - Take the group from this owner, a host that is dead for good; for O(kind=iscsi_lvm).
+        - See O(microvm.host.iscsi_lvm#module:takeover) for what it risks.
+      type: str
     path:
       description:
         - Directory for the volumes; for O(kind=local_file). It is made when missing, and can't be changed later.
@@ -262,6 +340,19 @@ EXAMPLES = r"""
     share: vms
     username: svc-microvm
     secret_check: true
+
+- name: Put an iSCSI LUN into service, and format it when it is blank
+  microvm.host.storage_backend:
+    name: san1
+    kind: iscsi_lvm
+    portal: san.example.com
+    iqn: iqn.2026-01.com.example:fast
+    lun: 1
+    username: host
+    password: "{{ vault_fast }}"
+    vg: vg_vms
+    initialize: vg_vms
+    layout: thin
 
 - name: Show their free space
   ansible.builtin.debug:
@@ -349,12 +440,14 @@ backends:
       description:
         - How the backend is doing.
         - One of V(ok), V(read_only), V(unreachable), V(stale), V(not_mounted) and V(disabled).
+        - For O(kind=iscsi_lvm) also V(standby), V(logged_out) and V(foreign); see
+          RV(microvm.host.iscsi_lvm#module:targets[].status).
       returned: when present
       type: str
       sample: ok
     path:
       description: Where its volumes are on this host.
-      returned: when present
+      returned: when present, but for O(kind=iscsi_lvm)
       type: str
       sample: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a
     capacity:
@@ -379,14 +472,24 @@ backends:
           sample: 824633720832
         inodes_total:
           description: Files that fit; V(0) when the file system sets no limit.
-          returned: always
+          returned: when the volumes are files
           type: int
           sample: 67108864
         inodes_free:
           description: Files that still fit.
-          returned: always
+          returned: when the volumes are files
           type: int
           sample: 66000000
+        data_percent:
+          description: How full the thin pool is. From 80 on there is a warning.
+          returned: with O(layout=thin)
+          type: float
+          sample: 25.0
+        metadata_percent:
+          description: How full the metadata of the thin pool is. From 80 on there is a warning.
+          returned: with O(layout=thin)
+          type: float
+          sample: 10.84
     capabilities:
       description:
         - What the backend can do, as the probe found out.
@@ -439,7 +542,7 @@ backends:
       sample: ""
     username:
       description: Who logs in; empty for a guest.
-      returned: for O(kind=smb), when present
+      returned: for O(kind=smb) and O(kind=iscsi_lvm), when present
       type: str
       sample: svc-microvm
     domain:
@@ -477,6 +580,116 @@ backends:
       returned: for O(kind=smb), when present
       type: bool
       sample: false
+    portal:
+      description: The first portal, as asked for.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: 192.0.2.7:3260
+    portals:
+      description: The further portals, as asked for.
+      returned: for O(kind=iscsi_lvm), when present
+      type: list
+      elements: str
+      sample: ["192.0.2.7:3261"]
+    iqn:
+      description: Name of the target.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: iqn.2026-01.com.example:fast
+    lun:
+      description: Number of the LUN.
+      returned: for O(kind=iscsi_lvm), when present
+      type: int
+      sample: 1
+    initiator_name:
+      description: The name of the initiator that was asked for; empty for the host's own.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: ""
+    mutual_username:
+      description: Name by which the target proves itself; empty when it need not.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: ""
+    vg:
+      description: Name of the volume group.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: vg_fast
+    layout:
+      description: How volumes are made.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: thin
+    thin_pool:
+      description: Name of the thin pool; empty with the layout V(linear).
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: microvm-pool
+    access:
+      description: Who may use the group.
+      returned: for O(kind=iscsi_lvm), when present
+      type: str
+      sample: exclusive
+    saferemove:
+      description: Whether volumes are overwritten before their space is given back.
+      returned: for O(kind=iscsi_lvm), when present
+      type: bool
+      sample: false
+    owner:
+      description: The system ID of the host that owns the group. Of this collection's hosts it begins with their name.
+      returned: for O(kind=iscsi_lvm), when the LUN answers
+      type: str
+      sample: hv1.3b2c9a10
+    session:
+      description: The session over which the LUN is there.
+      returned: for O(kind=iscsi_lvm), when logged in
+      type: dict
+      contains:
+        sid:
+          description: Its number.
+          returned: always
+          type: int
+          sample: 1
+        portal:
+          description: The address and port that it goes to.
+          returned: always
+          type: str
+          sample: 192.0.2.7:3260
+        state:
+          description: Its state, as the kernel tells it.
+          returned: always
+          type: str
+          sample: LOGGED_IN
+    device:
+      description: The disk, now; it may have another name after the next login.
+      returned: for O(kind=iscsi_lvm), when logged in
+      type: str
+      sample: /dev/sda
+    wwid:
+      description: The WWID by which the disk is known again.
+      returned: for O(kind=iscsi_lvm), when it was open once
+      type: str
+      sample: naa.60000000000000000e00000000010001
+    pv_uuid:
+      description: The UUID of the physical volume.
+      returned: for O(kind=iscsi_lvm), when it was open once
+      type: str
+      sample: 8gDYX2-PiUx-vPzL-4zfT-3bhG-ZLgH-mPJrHn
+    vg_uuid:
+      description: The UUID of the volume group.
+      returned: for O(kind=iscsi_lvm), when it was open once
+      type: str
+      sample: 21jgGC-zMut-BipB-4H43-dcjN-Cjph-5CcfPY
+    pending_login:
+      description:
+        - What uses the LUN, when its session began with other credentials than those asked for now; volumes, and other
+          LUNs of the session.
+        - The first run that finds it unused logs in anew, as a boot does.
+      returned: for O(kind=iscsi_lvm), when a login is pending
+      type: list
+      elements: str
+      sample: [web1-root]
     secret_checked:
       description: That only the secret was to be proven.
       returned: with O(secret_check)
@@ -596,7 +809,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.backends imp
 # What belongs to one kind has no default here: that tells "asked for" from "not asked for".
 ITEM: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str"},
-    "kind": {"type": "str", "choices": ["local_file", "nfs", "smb"]},
+    "kind": {"type": "str", "choices": ["local_file", "nfs", "smb", "iscsi_lvm"]},
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
     "enabled": {"type": "bool", "default": True},
     "default": {"type": "bool"},
@@ -621,6 +834,20 @@ ITEM: dict[str, dict[str, t.Any]] = {
     "seal": {"type": "bool"},
     "sign": {"type": "bool"},
     "secret_check": {"type": "bool"},
+    "portal": {"type": "str"},
+    "portals": {"type": "list", "elements": "str"},
+    "iqn": {"type": "str"},
+    "lun": {"type": "int"},
+    "initiator_name": {"type": "str"},
+    "mutual_username": {"type": "str"},
+    "mutual_password": {"type": "str", "no_log": True},
+    "vg": {"type": "str"},
+    "initialize": {"type": "str"},
+    "layout": {"type": "str", "choices": ["linear", "thin"]},
+    "thin_pool": {"type": "str"},
+    "access": {"type": "str", "choices": ["exclusive", "shared"]},
+    "saferemove": {"type": "bool"},
+    "takeover": {"type": "str"},
     "path": {"type": "path"},
     "timeout": {"type": "int", "default": 15},
 }

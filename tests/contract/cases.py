@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.lab.samba import USERS
+from tests.lab.target import TARGETS, iqn
 
 Arguments = dict[str, Any]
 SERVER = "nas1"
+INITIATOR = "iqn.2026-01.lab:another"
 EXPORTS = ("e01", "rw", "rw2")
+LUNS = ("open", "chap", "mutual")
 SMB_SERVER = "smb1"
 SHARES = ("s01", "vms", "vms2")
 LOGIN = {"username": "svc", "password": USERS["svc"]}
@@ -23,7 +26,8 @@ CREDENTIALS = "/etc/microvm/credentials"
 class Item:
     """One item: ``before`` sets up what it starts from, each in a call of its own; ``args`` is under test.
 
-    ``mounted``, ``unit``, ``row``: whether the export is mounted, has a mount unit, is in the registry afterwards.
+    ``mounted``, ``unit``, ``row``: whether the export is mounted, has a mount unit, is in the registry afterwards;
+    ``attached``: whether the LUN is there.
     """
 
     args: Arguments
@@ -31,11 +35,12 @@ class Item:
     mounted: bool = False
     unit: bool = False
     row: bool = True
+    attached: bool = False
 
     @property
     def secret(self) -> bool:
         """Whether a password is at rest afterwards."""
-        return self.row and "password" in self.args
+        return self.row and "share" in self.args and "password" in self.args
 
     @property
     def source(self) -> str:
@@ -62,6 +67,20 @@ def _export(name: str, **more: Any) -> Arguments:
     return {"server": SERVER, "export": f"/export/{name}", **more}
 
 
+def _lun(target: str, **more: Any) -> Arguments:
+    vg = f"vg-{target}"
+    where = {"portal": "san1", "iqn": iqn(target), "lun": 1, **TARGETS[target].chap}
+    return {**where, "vg": vg, "initialize": vg, "timeout": 60, **more}
+
+
+def _luns(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
+    items = []
+    for target in LUNS:
+        before = tuple(_lun(target, **each) for each in begin)
+        items.append(Item(_lun(target, state=state, **change), before, **expect))
+    return Case("iscsi_lvm", what, tuple(items), {"state": state})
+
+
 def _mounts(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
     items = []
     for export in EXPORTS:
@@ -86,10 +105,13 @@ def _backends(
     what: str, kind: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any
 ) -> Case:
     items = []
-    for number, export in enumerate(EXPORTS, 1):
-        own = _export(export) if kind == "nfs" else {"path": f"/var/lib/microvm/volumes{number}"}
-        if kind == "smb":
-            own = _share(SHARES[number - 1])
+    for number, (export, share, target) in enumerate(zip(EXPORTS, SHARES, LUNS, strict=True), 1):
+        own = {
+            "nfs": _export(export),
+            "local_file": {"path": f"/var/lib/microvm/volumes{number}"},
+            "smb": _share(share),
+            "iscsi_lvm": _lun(target),
+        }[kind]
         identity = {"name": f"{kind.replace('_', '-')}-{number}", "kind": kind}
         before = tuple({**identity, **own, **each} for each in begin)
         items.append(Item({**identity, **own, "state": state, **change}, before, **expect))
@@ -106,6 +128,7 @@ MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
 LOCAL: dict[str, bool] = {}
+LUN = {"attached": True}
 
 CASES = (
     _mounts("new", "mounted", (), MOUNTED),
@@ -132,6 +155,19 @@ CASES = (
     _backends("new", "local_file", "present", (), LOCAL),
     _backends("taken out of service", "local_file", "present", ({},), LOCAL, enabled=False),
     _backends("was there", "local_file", "absent", ({},), GONE),
+    _backends("new", "iscsi_lvm", "present", (), LUN),
+    _backends("edited", "iscsi_lvm", "present", ({},), LUN, saferemove=True),
+    _backends("taken out of service", "iscsi_lvm", "present", ({},), {}, enabled=False),
+    _backends("put into service", "iscsi_lvm", "present", ({"enabled": False},), LUN, enabled=True),
+    _backends("was there", "iscsi_lvm", "absent", ({},), GONE),
+    _luns("new", "present", (), LUN),
+    _luns("new, all options", "present", (), LUN, layout="thin", portals=["san1:3261"], initiator_name=INITIATOR),
+    _luns("edited", "present", ({},), LUN, portals=["san1:3261"], saferemove=True),
+    _luns("logged in again", "present", ({}, {"state": "logged_out"}), LUN),
+    _luns("new", "logged_out", (), {}),
+    _luns("was there", "logged_out", ({"layout": "thin"},), {}, layout="thin"),
+    _luns("was there", "absent", ({"layout": "thin"},), GONE),
+    _luns("logged out before", "absent", ({"state": "logged_out"},), GONE),
     _shares("new", "mounted", (), MOUNTED),
     _shares(
         "new, all options",

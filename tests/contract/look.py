@@ -15,6 +15,8 @@ TREES = (
     "/run/microvm",
     "/etc/systemd/system",
     "/usr/local",
+    "/var/lib/iscsi",
+    "/etc/iscsi",
     "/mnt",
     "/srv",
     "/opt",
@@ -58,6 +60,17 @@ def tables() -> dict[str, list[dict[str, object]]] | None:
     return {name: [dict(row) for row in registry.execute(f'SELECT * FROM "{name}" ORDER BY rowid')] for name in names}
 
 
+def luns() -> list[str]:
+    """Every LUN that is attached, as TARGET LUN."""
+    found = []
+    for path in glob.glob("/sys/class/iscsi_session/session*"):
+        with open(path + "/targetname") as file:
+            target = file.read().strip()
+        for device in glob.glob(path + "/device/target*/*:*:*:*/block"):
+            found.append("%s %s" % (target, os.path.dirname(device).rpartition(":")[2]))
+    return sorted(found)
+
+
 def units() -> list[str]:
     """Mount units that carry the collection's name."""
     found = []
@@ -82,7 +95,11 @@ def processes() -> list[str]:
     return found
 
 
+def volumes() -> list[str]:
+    """Names of device-mapper's devices, and groups of LVM whose own activation is masked."""
+    return sorted(os.listdir("/dev/mapper")) + sorted(glob.glob("/etc/systemd/system/lvm-activate-*"))
+
+
 # What changes by being looked at (the registry's own lock files) is not there in between.
-print(
-    json.dumps({"mounts": mounts(), "files": files(), "tables": tables(), "units": units(), "processes": processes()})
-)
+LOOKS = (mounts, files, tables, luns, volumes, units, processes)
+print(json.dumps({look.__name__: look() for look in LOOKS}))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.served import Served, served
-from tests.lab import Host, Lab, NfsServer, SmbServer
+from tests.lab import Host, IscsiServer, Lab, NfsServer, SmbServer
 
 HOST = "hv1"
 LOOK = "python3 -IS /tmp/look.py"
@@ -21,6 +21,9 @@ RESET = r"""
 set -e
 systemctl stop 'docker-nfsd*'
 grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
+dmsetup remove_all
+if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode session --logout >/dev/null; fi
+rm -rf /var/lib/iscsi/nodes /var/lib/iscsi/static /etc/systemd/system/lvm-activate-*
 units=$(grep -ls microvm.host /etc/systemd/system/*.* || true)
 rm -rf --one-file-system $units /var/lib/microvm /etc/microvm /run/microvm /usr/local/libexec/microvm
 if [ -n "$units" ]; then
@@ -36,12 +39,15 @@ class Snapshot:
     """``mounts``: mount point to source, NFS and SMB only. ``files``: path to what lstat says of it but access times.
 
     ``tables``: rows of the registry by table, None when there is no registry. ``units``: names of our mount units.
+    ``luns``: TARGET LUN of each that is attached. ``volumes``: device-mapper's devices.
     ``processes``: command lines of module processes that outlived their task. ``served``: files on the exports.
     """
 
     mounts: dict[str, str]
     files: dict[str, Any]
     tables: dict[str, list[dict[str, Any]]] | None
+    luns: list[str]
+    volumes: list[str]
     units: list[str]
     processes: list[str]
     served: Served
@@ -72,6 +78,8 @@ def exports(lab: Lab) -> list[Path]:
     for server in lab.servers.values():
         if isinstance(server, NfsServer):
             found += [server.data(name) for name in server.exports]
+        if isinstance(server, IscsiServer):
+            found.append(server.disks)
         if isinstance(server, SmbServer):
             found += [server.data(name) for name in server.shares]
     return found
@@ -85,3 +93,6 @@ def reset(lab: Lab) -> None:
             path.unlink()
         for path in export.glob(".microvm"):
             path.rmdir()
+    for server in lab.servers.values():
+        if isinstance(server, IscsiServer):
+            server.blank_all()

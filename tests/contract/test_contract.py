@@ -16,6 +16,7 @@ TABLES = {
     "nfs_export_mount": "mount_users",
     "smb_share": "mount_users",
     "storage_backend": "backends",
+    "iscsi_lvm": "targets",
     "docker_volume_driver": "docker_volumes",
 }
 """The registry table that has a row for each item of a module."""
@@ -54,6 +55,8 @@ def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> No
     """On the host is what the items ask for, and nothing else of ours."""
     sources = {item.source for item in items if item.mounted}
     assert sorted(now.mounts.values()) == sorted(sources)
+    assert now.luns == sorted(f"{item.args['iqn']} {item.args['lun']}" for item in items if item.attached)
+    assert bool(now.volumes) or not any(item.attached for item in items)
     assert len(now.units) == sum(item.unit for item in items)
     assert len(now.rows(TABLES[case.module])) == sum(item.row for item in items)
     assert now.rows("journal") == [], "an intent was left open"

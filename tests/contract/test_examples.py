@@ -19,6 +19,7 @@ from tests.contract.specs import Spec, example_tasks, names, read, read_all
 from tests.gates.paths import environment
 from tests.lab import Host, Lab, NfsServer, SmbServer, counts
 from tests.lab.samba import USERS
+from tests.lab.target import TARGETS
 
 Documented = dict[str, Any]
 
@@ -47,6 +48,9 @@ def test_examples_are_valid(spec: Spec) -> None:
 VAULTED = ("vault_smb_iso", "vault_smb_templates", "vault_smb_templates_next", "vault_smb_lab")
 """Passwords that the examples take from a vault."""
 
+TARGET_OF = {"vms": "open", "fast": "chap", "archive": "mutual"}
+"""The lab's target that stands for one of the examples."""
+
 
 class Examples:
     """Runs a module's examples in their order, in one play; the lab's servers stand for those that they name."""
@@ -73,6 +77,13 @@ class Examples:
             "share: public": "share: guest",
             "Virtual Machines": "with space",
             **{"{{ %s }}" % name: USERS["svc"] for name in VAULTED},
+            "san.example.com": "san1",
+            "192.0.2.7": "san1",
+            "2001:db8::9": lab.servers["san1"].address6,
+            **{f"com.example:{name}": f"lab:{real}" for name, real in TARGET_OF.items()},
+            "{{ vault_fast }}": TARGETS["chap"].chap["password"],
+            "{{ vault_archive }}": TARGETS["mutual"].chap["password"],
+            "{{ vault_archive_san }}": TARGETS["mutual"].chap["mutual_password"],
         }
 
     def run(self, spec: Spec) -> list[Result]:
@@ -119,7 +130,7 @@ def own(result: Result) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key not in OF_EVERY_TASK and not key.startswith("_ansible")}
 
 
-MAY_BE_NONE = {"error.item", "backends.error.item", "mounts.error.item", "shares.error.item"}
+MAY_BE_NONE = {"targets.error.item", "error.item", "backends.error.item", "mounts.error.item", "shares.error.item"}
 
 
 class Comparison:
@@ -174,6 +185,15 @@ exit 1
 
 
 EXPORT = {"server": "nas1", "export": "/export/e03"}
+LUN = {
+    "name": "kept-lun",
+    "portal": "san1",
+    "iqn": "iqn.2026-01.lab:open",
+    "lun": 1,
+    "vg": "vg_kept",
+    "initialize": "vg_kept",
+    "timeout": 60,
+}
 SHARE = {"server": "smb1", "share": "s03", "username": "svc", "password": USERS["svc"]}
 MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "nfs_export_mount": ({"name": "kept", **EXPORT}, {"options": "timeo=300"}, {"export": "/export/e04"}),
@@ -183,11 +203,26 @@ MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 """Modules that mount something; an item of each, an edit that needs another mount, and what makes it another item."""
 
 
+def results_of_luns(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
+    """What the examples do not show: check mode, and a login that must wait as another LUN uses the session."""
+    lun = {**LUN, "kind": "iscsi_lvm"} if "kind" in spec.item else LUN
+    checked, made = controller.run(Task(spec.name, lun, check=True), Task(spec.name, lun))
+    host.ssh("for scan in /sys/class/scsi_host/host*/scan; do echo 0 0 3 > $scan; done")
+    (pending,) = controller.run(Task(spec.name, {**lun, "username": "host", "password": "any-secret-14"}))
+    assert pending[spec.singular]["pending_login"] == ["LUN 3"]
+    yield from (checked, made, pending)
+
+
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
     task = spec.name
     args, edit, other = MOUNTING.get(spec.name, ({}, {}, {}))
-    if args:
+    if "iqn" in spec.item:
+        yield from results_of_luns(controller, host, spec)
+        host.ssh("rm -r /usr/local/libexec/microvm")  # it is needed again below
+    if spec.name == "iscsi_lvm":
+        args = {**LUN, **TARGETS["mutual"].chap, "name": "new", "iqn": "iqn.2026-01.lab:mutual"}
+    elif args:
         checked, made = controller.run(Task(task, args, check=True), Task(task, args))
         let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
         (pending,) = controller.run(Task(task, {**args, **edit}))
@@ -239,7 +274,13 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     }
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
     share = {"server": "smb1", "share": "s05", "username": "svc", "password": USERS["svc"]}
-    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount), Task("smb_share", share))
+    lun = {**LUN, "layout": "thin", "portals": ["san1:3261"]}
+    controller.run(
+        Task("storage_backend", backends),
+        Task("nfs_export_mount", mount),
+        Task("smb_share", share),
+        Task("iscsi_lvm", lun),
+    )
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
     (populated,) = examples.run(read("host_info"))
@@ -249,6 +290,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
         "shares": documented("smb_share")["shares"]["contains"],
+        "targets": documented("iscsi_lvm")["targets"]["contains"],
         "docker_volumes": keys["docker_volumes"]["contains"],
     }
     for result in (bare, populated):

@@ -13,12 +13,26 @@ from tests.input import corpus
 
 MOUNT = {"name": "input", "server": "nas1", "export": "/export/rw"}
 SHARE = {"name": "input", "server": "nas1", "share": "vms", "username": "svc", "password": "0f9e8d7c6b5a"}
+LUN = {
+    "name": "input",
+    "portal": "nas1",
+    "iqn": "iqn.2026-01.lab:open",
+    "lun": 1,
+    "vg": "vg",
+    "layout": "thin",
+    "username": "svc",
+    "password": "secret",
+    "mutual_username": "san",
+    "mutual_password": "other",
+}
 BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("nfs_export_mount", ""): MOUNT,
     ("storage_backend", "nfs"): {"kind": "nfs", **MOUNT},
     ("storage_backend", "local_file"): {"kind": "local_file", "name": "input", "path": "/var/lib/microvm/input"},
     ("smb_share", ""): SHARE,
     ("storage_backend", "smb"): {"kind": "smb", **SHARE},
+    ("iscsi_lvm", ""): LUN,
+    ("storage_backend", "iscsi_lvm"): {"kind": "iscsi_lvm", **LUN},
     ("docker_volume_driver", ""): {"name": "nfsd"},
     ("host_info", ""): {},
 }
@@ -34,7 +48,17 @@ ONLY_SMB = (
 )
 """Options of storage_backend that are for smb; the others go to an nfs backend."""
 
-KIND_OF = {**dict.fromkeys(ONLY_LOCAL, "local_file"), **dict.fromkeys(ONLY_SMB, "smb")}
+ONLY_LUN = (
+    *("portal", "portals", "iqn", "lun", "initiator_name", "mutual_username", "mutual_password", "vg", "initialize"),
+    *("layout", "thin_pool", "access", "saferemove", "takeover"),
+)
+"""Options of storage_backend that are for iscsi_lvm."""
+
+KIND_OF = {
+    **dict.fromkeys(ONLY_LUN, "iscsi_lvm"),
+    **dict.fromkeys(ONLY_LOCAL, "local_file"),
+    **dict.fromkeys(ONLY_SMB, "smb"),
+}
 
 LONE = ("docker_volume_driver",)
 """Modules of which there is one item only: none is tried behind another."""
@@ -48,6 +72,14 @@ BY_NAME = {
     "options": corpus.OPTIONS,
     "timeout": corpus.SECONDS,
     "share": corpus.SHARES,
+    "portal": corpus.PORTALS,
+    "portals": [[value] for value in corpus.PORTALS if value],
+    **dict.fromkeys(("iqn", "initiator_name"), corpus.IQNS),
+    **dict.fromkeys(("vg", "initialize", "thin_pool"), corpus.GROUPS),
+    "takeover": corpus.OWNER_IDS,
+    "lun": corpus.NUMBERS,
+    "mutual_username": corpus.CHAP_NAMES,
+    "mutual_password": corpus.PASSWORDS,
     "subdir": corpus.SUBDIRS,
     "username": corpus.ACCOUNTS,
     "domain": corpus.ACCOUNTS,
@@ -55,6 +87,8 @@ BY_NAME = {
     **dict.fromkeys(("uid", "gid"), corpus.OWNERS),
     **dict.fromkeys(("file_mode", "dir_mode"), corpus.MODES),
 }
+OF_MODULE = {("iscsi_lvm", "username"): corpus.CHAP_NAMES}
+"""Of an option that another module knows by the same name."""
 BY_TYPE = {"bool": corpus.BOOLEANS, "int": corpus.SECONDS}
 
 
@@ -73,9 +107,10 @@ class Case:
         return "" if self.field in self.args else " (in a list)"
 
 
-def values(name: str, option: dict[str, Any]) -> list[Any]:
+def values(module: str, name: str, option: dict[str, Any]) -> list[Any]:
     """The hostile values for one option; none at all is an error."""
     found = corpus.CHOICES if option.get("choices") else BY_NAME.get(name) or BY_TYPE.get(option["type"])
+    found = OF_MODULE.get((module, name), found)
     if not found:
         raise LookupError(f"no hostile values for option {name}: {option}")
     return found
@@ -85,12 +120,12 @@ def cases() -> Iterator[Case]:
     """Every value in every option, alone or in the second item of a list."""
     for spec in read_all():
         for name, option in spec.item.items():
-            for number, value in enumerate(values(name, option)):
+            for number, value in enumerate(values(spec.name, name, option)):
                 yield _alone(spec, name, value)
                 if spec.plural and spec.name not in LONE and number % LISTED == 0:
                     yield _listed(spec, name, value)
         for name in sorted(set(spec.call) - set(spec.item) - {spec.plural}):
-            for value in values(name, spec.call[name]):
+            for value in values(spec.name, name, spec.call[name]):
                 yield Case(spec.name, {spec.plural: [], name: value}, name, value)
         if spec.plural:
             for value in corpus.STRUCTURES:
@@ -111,6 +146,6 @@ def _alone(spec: Spec, name: str, value: Any) -> Case:
 
 def _listed(spec: Spec, name: str, value: Any) -> Case:
     base = _base(spec, name)
-    others = {"path": "/var/lib/microvm/first", "share": "vms2", "export": "/export/rw2"}
+    others = {"path": "/var/lib/microvm/first", "share": "vms2", "export": "/export/rw2", "lun": 2}
     other = {key: text for key, text in others.items() if key in base}
     return Case(spec.name, {spec.plural: [{**base, "name": "first", **other}, {**base, name: value}]}, name, value)

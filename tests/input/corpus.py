@@ -143,6 +143,81 @@ PASSWORDS: list[Any] = [
     *("x" * 70000, "a\nusername=root", "a\ndomain=x"),
 ]
 
+PORTALS: list[Any] = [
+    *(" ", ":", ":3260", "san:", "san:0", "san:65536", "san:x", "san:-1", "san:3260,1", "san:3260:1", "[::1", "::1]"),
+    *(
+        "[san]:3260",
+        "a b",
+        "a/b",
+        "//san",
+        "iscsi://san",
+        "../x",
+        "-san",
+        f"san{NUL}",
+        f"{RTL}san",
+        "s\u00e4n",
+        "san\n",
+    ),
+    *("san:3260\n", "san:\u00b3", "10.1", "0.0.0.0", "255.255.255.255:1", "x" * 300, "x" * 70000, {}, {"a": 1}),
+]
+
+IQNS: list[Any] = [
+    *("", " ", "iqn", "iqn.", "iqn.2026-01", "iqn.2026-01.", "iqn.2026.com", "iqn.2026-1.com", "iqn.20x6-01.com"),
+    *("IQN.2026-01.com", "iqn.2026-01.com example", "iqn.2026-01.a/b", "iqn.2026-01.a/../../etc", "iqn.2026-01.a\n"),
+    *("eui.12", "eui.001122334455667g", "naa.12345", "naa.", "../../etc/passwd", f"iqn.2026-01.a{NUL}", "[]"),
+    *(f"iqn.2026-01.{RTL}a", "iqn.2026-01.\u00e4", "iqn.2026-01.a,3260,1", "-", "--login", "x" * 70000, [], {}, 5),
+    "iqn.2026-01.com.example:" + "x" * 220,
+]
+
+GROUPS: list[Any] = [
+    *(
+        " ",
+        ".",
+        "..",
+        "-vg",
+        "--force",
+        "a/b",
+        "../x",
+        "a b",
+        "a\n",
+        "\na",
+        "a\tb",
+        f"a{NUL}",
+        f"{RTL}a",
+        "\u00fc",
+        "a,b",
+    ),
+    *("a@b", "a=b", "a:b", "@tag", "a;b", "$(id)", "a*", "x" * 61, "x" * 70000, [], {}, ["a"], {"a": 1}),
+]
+
+OWNER_IDS: list[Any] = [
+    *(" ", "a b", "a/b", "-a", 'a"b', "a'b", "a]b", "a\n", f"a{NUL}", f"{RTL}a", "\u00fc", "x" * 129, "x" * 70000),
+    *([], {}, ["a"], {"a": 1}, 'x"]}global{'),
+]
+
+CHAP_NAMES: list[Any] = [
+    *(
+        "",
+        " ",
+        " a",
+        "a ",
+        "a\n",
+        "\na",
+        "a\r",
+        "a\tb",
+        "a\npassword=x",
+        f"a{NUL}",
+        f"a{BELL}",
+        f"{ESCAPE}a",
+        f"a{HALF}",
+    ),
+    *("a" * 256, "a" * 70000),
+]
+
+NUMBERS: list[Any] = [
+    *("", " ", "x", "1.5", "0x10", "1 2", "-", f"1{NUL}", "\u221e", -1, "-1", 256, 2**31, 10**30, 1.5, [], [1], {}),
+]
+
 OWNERS: list[Any] = [
     *("", " ", "x", "root", "1.5", "0x10", "1 2", "-", f"1{NUL}", "∞", -1, "-1", 2**32 - 1, 2**32, 10**30),
     [],

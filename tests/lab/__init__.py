@@ -11,5 +11,6 @@ from tests.lab.lab import Lab
 from tests.lab.machine import LabError
 from tests.lab.samba import SmbServer
 from tests.lab.server import NfsServer
+from tests.lab.target import IscsiServer
 
-__all__ = ["Filer", "Host", "Lab", "LabError", "NfsServer", "SmbServer", "borrow"]
+__all__ = ["Filer", "Host", "IscsiServer", "Lab", "LabError", "NfsServer", "SmbServer", "borrow"]

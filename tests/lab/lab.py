@@ -23,19 +23,21 @@ from tests.lab.host import Host, HostSpec
 from tests.lab.inventory import write_inventory
 from tests.lab.machine import LabError, ensure_machine, run, say
 from tests.lab.network import Network, free_number
-from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, samba_recipe
+from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, samba_recipe, target_recipe
 from tests.lab.samba import SmbServer
 from tests.lab.server import NfsServer
+from tests.lab.target import IscsiServer
 
 RUN = Path("/run/microvm-lab")
 WORK = Path("/var/tmp/microvm-lab")
 FIRST_HOST, FIRST_FILER = 11, 61
-SERVER_KINDS = ("nfs", "smb", "knfsd", "dead")
-"""nfs: ganesha in a container (nas1, ...); smb: Samba in a container (smb1, ...); knfsd: a host serving NFS
-(filer1, ...); dead: always there anyway."""
+SERVER_KINDS = ("nfs", "smb", "iscsi", "knfsd", "dead")
+"""nfs: ganesha in a container (nas1, ...); smb: Samba in a container (smb1, ...); iscsi: tgt in a container (san1,
+...); knfsd: a host serving NFS (filer1, ...); dead: always there anyway."""
 CONTAINERS: dict[str, tuple[str, int, Recipe, type[Container]]] = {
     "nfs": ("nas", 71, nas_recipe(), NfsServer),
     "smb": ("smb", 81, samba_recipe(), SmbServer),
+    "iscsi": ("san", 91, target_recipe(), IscsiServer),
 }
 """Of each kind: how its servers' names begin, the number of the first one's address, its image, its class."""
 

@@ -16,12 +16,13 @@ HOST_PACKAGES = (
 
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": ["nfs-common", "cifs-utils"],
+    "prepared": ["nfs-common", "cifs-utils", "open-iscsi", "lvm2", "thin-provisioning-tools"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""
 
 NAS_PACKAGES = ["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "dbus", "netbase"]
+TARGET_PACKAGES = ["tgt"]
 SAMBA_PACKAGES = ["samba"]
 SUITES = ("trixie", "bookworm")
 PROXY_PORT = 3142
@@ -45,6 +46,9 @@ ip -6 address replace "$address6" dev vec0 nodad
 ip route replace default via "$gateway"
 [ -e /etc/hosts ] || printf '127.0.0.1 localhost\\n::1 localhost\\n127.0.1.1 %s\\n%s packages.lab\\n' \\
     "$hostname" "$gateway" > /etc/hosts
+name=/etc/iscsi/initiatorname.iscsi
+[ -e $name ] && ! grep -q "^InitiatorName=.*:lab" $name && echo "InitiatorName=iqn.2026-01.lab:lab-$hostname" > $name
+true
 """
 
 NETWORK_UNIT = """[Unit]
@@ -93,6 +97,8 @@ HOST_FILES: dict[str, tuple[int, str]] = {
     "etc/resolv.conf": (0o644, ""),
     # nfs-ganesha 6 does not know the request for a directory delegation that this kernel sends: EREMOTEIO.
     "etc/modprobe.d/lab.conf": (0o644, "options nfsv4 directory_delegations=0\n"),
+    # The disks of an iSCSI session: without a coldplug of everything nobody asks for their driver.
+    "etc/modules-load.d/lab.conf": (0o644, "sd_mod\n"),
     "etc/machine-id": (0o444, ""),  # given on the kernel's command line, and no first-boot presets
 }
 HOST_USER = "admin"
@@ -117,6 +123,15 @@ dbus-daemon --system --fork
 rpcbind -w
 exec ganesha.nfsd -F -L STDOUT -f /etc/ganesha/ganesha.conf
 """
+# tgtd is the container's first process, so that a pause stops it. In state ready it takes logins.
+TARGET_ENTRY = """#!/bin/sh
+tgt() { tgtadm --lld iscsi "$@"; }
+(
+    until tgt --op show --mode sys >/dev/null 2>&1; do sleep 0.1; done
+    . /etc/tgt/setup
+) &
+exec tgtd -f
+"""
 # The second one is for clients that are to be refused by its dialect.
 SAMBA_ENTRY = """#!/bin/sh
 set -e
@@ -130,8 +145,9 @@ NAS_FILES: dict[str, tuple[int, str]] = {
     "etc/machine-id": (0o444, "6d7666737465737400000000000000aa\n"),
     "usr/local/sbin/nas": (0o755, NAS_ENTRY),
 }
+TARGET_FILES: dict[str, tuple[int, str]] = {"usr/local/sbin/target": (0o755, TARGET_ENTRY)}
 SAMBA_FILES: dict[str, tuple[int, str]] = {"usr/local/sbin/samba": (0o755, SAMBA_ENTRY)}
-SERVER_FILES = {"ganesha": NAS_FILES, "samba": SAMBA_FILES}
+SERVER_FILES = {"ganesha": NAS_FILES, "samba": SAMBA_FILES, "tgt": TARGET_FILES}
 """Files of a server's tree, by variant."""
 
 
@@ -169,6 +185,11 @@ def host_recipe(suite: str, variant: str) -> Recipe:
 def nas_recipe() -> Recipe:
     """Recipe of the user-space NFS server's container."""
     return Recipe("nas", "trixie", "ganesha", tuple(NAS_PACKAGES))
+
+
+def target_recipe() -> Recipe:
+    """Recipe of the iSCSI server's container."""
+    return Recipe("nas", "trixie", "tgt", tuple(TARGET_PACKAGES))
 
 
 def samba_recipe() -> Recipe:

@@ -38,6 +38,13 @@ CREATE TABLE mount_users (
   mount INTEGER NOT NULL REFERENCES mounts (id),
   persistent INTEGER NOT NULL
 );
+CREATE TABLE targets (
+  user TEXT PRIMARY KEY,
+  identity TEXT NOT NULL UNIQUE,
+  asked TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  logged_in INTEGER NOT NULL
+);
 CREATE TABLE backends (
   name TEXT PRIMARY KEY,
   kind TEXT NOT NULL,
@@ -73,7 +80,7 @@ CREATE TABLE journal (
 """
 
 Row = dict[str, t.Any]
-JSON_COLUMNS = frozenset({"asked", "attached", "shown", "config", "capabilities", "steps", "known", "opts"})
+JSON_COLUMNS = frozenset({"asked", "attached", "shown", "config", "facts", "capabilities", "steps", "known", "opts"})
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -30,32 +31,44 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=SEARCH)
 
 
-def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int] = (0,)) -> str:
+def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int] = (0,), kill: bool = True) -> str:
     """Run a program and return its standard output.
 
     Raises HostError: ``unsupported`` when it is not installed, ``timeout`` when it did not end within ``seconds``
-    (its whole process group is killed then), ``refused`` when its return code is not in ``ok``.
+    (its whole process group is killed then; one that must not be, ``kill`` false, goes on and is named), ``refused``
+    when its return code is not in ``ok``.
     """
     if writes and _reading_only:
         raise HostError("internal", "%s would write in check mode" % argv[0], "please report this")
     program = find(argv[0])
     if program is None:
         raise HostError("unsupported", "%s is not installed" % argv[0], "the role prepare_host installs it")
-    process = subprocess.Popen(
-        [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"LC_ALL": "C", "PATH": SEARCH},
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
-            process.communicate(timeout=REAP_SECONDS)
-        raise HostError("timeout", "%s did not end within %g s" % (argv[0], seconds), command=argv) from None
+    with contextlib.ExitStack() as held:
+        # One that outlives us must not meet a closed pipe.
+        files: list[t.Any] = [subprocess.PIPE] * 2
+        if not kill:
+            files = [held.enter_context(tempfile.TemporaryFile()) for dummy in files]
+        process = subprocess.Popen(
+            [program, *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=files[0],
+            stderr=files[1],
+            env={"LC_ALL": "C", "PATH": SEARCH},
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            text = "%s did not end within %g s" % (argv[0], seconds)
+            if not kill:
+                text += " and goes on as process %d" % process.pid
+                raise HostError("timeout", text, "run this again, it waits for it", command=argv) from None
+            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
+                process.communicate(timeout=REAP_SECONDS)
+            raise HostError("timeout", text, command=argv) from None
+        if not kill:
+            out, err = (_all_of(file) for file in files)
     if process.returncode not in ok:
         stderr = err.decode(errors="replace").strip()
         raise HostError(
@@ -66,3 +79,8 @@ def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int
             stderr=stderr,
         )
     return out.decode(errors="replace")
+
+
+def _all_of(file: t.Any) -> bytes:
+    file.seek(0)
+    return bytes(file.read())

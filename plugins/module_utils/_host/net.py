@@ -127,15 +127,24 @@ def reach(addresses: t.Sequence[Address], port: int, deadline: float) -> Address
     raise _unreachable(addresses, port, failures)
 
 
+def sockaddr(address: Address, port: int) -> tuple[int, t.Any]:
+    """Address family and socket address of a port; raises OSError for an interface that is not there."""
+    if address.family == 4:
+        return socket.AF_INET, (address.text, port)
+    text, _percent, zone = address.text.partition("%")
+    scope = 0 if not zone else int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+    return socket.AF_INET6, (text, port, 0, scope)
+
+
 def local_address(address: Address) -> str:
     """The address of this host that packets to ``address`` leave from; no packet is sent.
 
     Raises HostError ``unreachable`` when there is no route.
     """
     try:
-        family, sockaddr = _sockaddr(address, 9)
+        family, place = sockaddr(address, 9)
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(sockaddr)
+            probe.connect(place)
             return str(probe.getsockname()[0])
     except OSError as error:
         reason = _reason(error.errno or errno.ENODEV)
@@ -225,23 +234,15 @@ def _from_sockaddr(family: int, sockaddr: t.Any) -> Address | None:
     return None
 
 
-def _sockaddr(address: Address, port: int) -> tuple[int, t.Any]:
-    if address.family == 4:
-        return socket.AF_INET, (address.text, port)
-    text, _percent, zone = address.text.partition("%")
-    scope = 0 if not zone else int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
-    return socket.AF_INET6, (text, port, 0, scope)
-
-
 def _start(address: Address, port: int) -> tuple[int, socket.socket | None]:
     """Begin to connect: (0, the socket), or (errno, None) when it failed at once."""
     try:
-        family, sockaddr = _sockaddr(address, port)
+        family, place = sockaddr(address, port)
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         return error.errno or errno.ENODEV, None
     connection.setblocking(False)
-    number = connection.connect_ex(sockaddr)
+    number = connection.connect_ex(place)
     if number in (0, errno.EINPROGRESS):
         return 0, connection
     connection.close()

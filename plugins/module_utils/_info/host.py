@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
 from ansible_collections.microvm.host.plugins.module_utils._info import docker
-from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount
 
 LOOKING = 0.8
 """The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
+LUNS = 0.3
+"""Of it for LUNs, which are looked at first."""
 
 
 def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
@@ -27,7 +30,10 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
-    seen = mount.Seen(probed, timeout * LOOKING)
+    end = time.monotonic() + timeout * LOOKING
+    luns = iscsi_lvm.Observed(timeout * LUNS, lambda user: refresh, set(), refresh)
+    seen = mount.Seen(probed, end - time.monotonic())
+    seen.beside["luns"] = luns
     intents = journal.left_open()
     return {
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
@@ -37,8 +43,13 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         ],
         "machines": [],
         "shares": _mounts(seen, "share"),
+        "targets": [
+            dict(iscsi_lvm.described(row, luns.looks[user]), name=user[7:], state=_state(row))
+            for user, row in sorted(luns.rows.items())
+            if user.startswith("target:")
+        ],
         "docker_volumes": docker.volumes(),
-        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "share")],
+        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "share", "target")],
         "jobs": [],
         "orphans": [],
         "registry": {
@@ -48,6 +59,10 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
             "open_intents": [{key: row[key] for key in ("resource", "name", "pid", "committed")} for row in intents],
         },
     }
+
+
+def _state(row: registry.Row) -> str:
+    return "present" if row["logged_in"] else "logged_out"
 
 
 def _mounts(seen: mount.Seen, resource: str) -> list[dict[str, t.Any]]:

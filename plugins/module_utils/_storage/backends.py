@@ -250,9 +250,9 @@ class Backends:
 
     def kinds(self) -> Kinds:
         """See Resource."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps, steps
 
-        return {**steps.KINDS, **self.tool().KINDS}
+        return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
 
 
 def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:

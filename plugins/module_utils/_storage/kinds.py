@@ -129,6 +129,12 @@ def _smb() -> Kind:
     return mounted.OnMount(smb)
 
 
+def _iscsi_lvm() -> Kind:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import lun
+
+    return lun
+
+
 class Entry(t.NamedTuple):
     """The options of a kind beside those of every backend, and what loads its code."""
 
@@ -145,5 +151,13 @@ KINDS = {
             *("mount_base", "uid", "gid", "file_mode", "dir_mode", "seal", "sign", "secret_check"),
         ),
         _smb,
+    ),
+    "iscsi_lvm": Entry(
+        (
+            *("portal", "portals", "iqn", "lun", "initiator_name", "username", "password", "mutual_username"),
+            *("mutual_password", "vg", "initialize", "layout", "thin_pool", "access", "saferemove", "takeover"),
+            "secret_check",
+        ),
+        _iscsi_lvm,
     ),
 }

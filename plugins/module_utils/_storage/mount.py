@@ -50,6 +50,8 @@ class Seen:
 
     def __init__(self, probed: t.Callable[[Seen], list[str]], seconds: float, hung: set[Hung] | None = None) -> None:
         self._tool: tuple[str, str, list[Step]] | None = None
+        self.beside: dict[str, t.Any] = {}
+        """What kinds of backends that are no mounts keep here for this look."""
         with registry.reading() as connection:
             self.rows = {row["id"]: row for row in registry.rows(connection, "SELECT * FROM mounts")}
             users = registry.rows(connection, "SELECT * FROM mount_users ORDER BY rowid")

@@ -97,8 +97,9 @@ def _switch(target: str, link: str, nonce: str) -> None:
 
 def _needed() -> bool:
     with registry.reading() as connection:
-        if registry.rows(connection, "SELECT 1 FROM mount_users WHERE persistent = 1 LIMIT 1"):
-            return True
+        for kept in ("mount_users WHERE persistent = 1", "targets WHERE logged_in = 1"):
+            if registry.rows(connection, "SELECT 1 FROM %s LIMIT 1" % kept):
+                return True
     installing = [
         row for row in journal.left_open() if any(kind == InstallTool.__name__ for kind, dummy in row["steps"])
     ]

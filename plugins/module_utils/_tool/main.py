@@ -14,7 +14,7 @@ def main(version: str) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser(
         "recover",
-        help="settle what killed runs left open, check the mounts of backends, and mount what failed at boot",
+        help="settle what killed runs left open, check the mounts of backends, mount or log in to what is missing",
     )
     driver = commands.add_parser("nfsd", help="be Docker's volume driver nfsd, on the socket that systemd passes")
     driver.add_argument("--scope", choices=["local", "global"], default="local", help="what Docker is told of volumes")

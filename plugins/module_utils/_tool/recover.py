@@ -1,11 +1,9 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""After a boot or a kill: settle open intents, check backends, mount what failed. Private to microvm.host."""
+"""After a boot or a kill: settle open intents, check backends, mount what failed, log in. Private to microvm.host."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 import typing as t
 
@@ -14,31 +12,14 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import loc
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, mount, steps
-from ansible_collections.microvm.host.plugins.module_utils._tool import install
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, iscsi_steps, mount, steps
+from ansible_collections.microvm.host.plugins.module_utils._tool import install, targets
+from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
 
 LOCK_SECONDS = 1.0
 ATTEMPT_SECONDS = 15.0
 LOOK_SECONDS = 15.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-
-
-class Log:
-    """One JSON object a line on standard output; what failed as before is not repeated."""
-
-    def __init__(self) -> None:
-        self.failed: dict[str, str] = {}
-
-    def event(self, what: str, **more: t.Any) -> None:
-        """Something was done."""
-        sys.stdout.write(json.dumps(dict(event=what, **more)) + "\n")
-        sys.stdout.flush()
-
-    def failure(self, what: str, of: str, error: HostError) -> None:
-        """Something could not be done to the thing ``of``."""
-        if self.failed.get(of) != error.message:
-            self.event(what, item=of, error=error.as_dict(of), message=error.message)
-        self.failed[of] = error.message
 
 
 def run() -> int:
@@ -48,18 +29,18 @@ def run() -> int:
     checked: set[str] = set()
     pause = FIRST_PAUSE
     while True:
-        waiting = check(log, checked) + attach(log)
+        waiting = check(log, checked) + attach(log) + targets.log_in(log)
         if not waiting:
             log.event("done", settled=settled)
             return 0 if settled else 1
-        log.event("waiting", seconds=pause, mounts=sorted(set(waiting)))
+        log.event("waiting", seconds=pause, items=sorted(set(waiting)))
         time.sleep(pause)  # a server that comes back tells nobody: it is asked again
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def settle(log: Log) -> bool:
     """Undo or finish what dead runs left; a run that lives has its lock and is left alone. False: some stay open."""
-    kinds = {**steps.KINDS, **docker.KINDS, **install.KINDS}
+    kinds = {**steps.KINDS, **iscsi_steps.KINDS, **docker.KINDS, **install.KINDS}
     done = True
     for resource, name in sorted({(row["resource"], row["name"]) for row in journal.left_open()}):
         try:

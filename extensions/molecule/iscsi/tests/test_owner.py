@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts on one LUN: one owns the group, the other cannot harm it, and takes it only when it is told to."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from extensions.molecule.iscsi.tests.conftest import Asked, found, statuses
+from extensions.molecule.managed import Managed
+from tests.lab.daemon import wait_until
+
+Pair = tuple[Managed, Managed]
+
+
+def metadata(host: Managed, device: str) -> str:
+    """The group's sequence number and owner, as the LUN has them."""
+    return host.sh(f"lvm vgs --devices {device} --foreign --noheadings -o vg_seqno,vg_systemid,vg_uuid").strip()
+
+
+def test_one_of_two_that_formatted_at_once_owns_it(pair: Pair, asked: Asked) -> None:
+    owner, other = pair
+    mine, its = found(asked.run(owner)), found(asked.run(other))
+    assert (mine["san"]["status"], its["san"]["status"]) == ("ok", "standby")
+    assert sorted((mine["archive"]["status"], its["archive"]["status"])) == ["ok", "standby"]
+    for name in ("san", "archive"):
+        assert mine[name]["owner"] == its[name]["owner"]
+        assert mine[name]["vg_uuid"] == its[name]["vg_uuid"]
+    assert mine["san"]["owner"].startswith(f"{owner.name}.")
+    assert mine["san"]["capacity"]["data_percent"] == 0.0
+    for host in pair:
+        assert not any(answer.changed for answer in asked.run(host, check=True))
+        assert host.sh("systemctl --failed --no-legend") == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["vgchange --activate y vg_san", "vgremove --force --yes vg_san", "lvcreate --size 4M vg_san", "vgck vg_san",
+     "vgchange --yes --systemid mine vg_san"],
+)  # fmt: skip
+def test_the_other_cannot_harm_it(pair: Pair, asked: Asked, words: str) -> None:
+    owner, other = pair
+    device = found(asked.run(other))["san"]["device"]
+    before = metadata(other, device)
+    verb, *rest = words.split()
+    done = other.host.ssh(f"lvm {verb} --devices {device} {' '.join(rest)}", check=False)
+    assert done.returncode != 0 and "system ID" in done.stderr
+    assert other.sh("ls /dev/mapper").split() == ["control"]
+    assert metadata(other, device) == before
+    assert statuses(asked.run(owner))["san"] == "ok"
+
+
+def test_neither_can_the_module(pair: Pair, asked: Asked) -> None:
+    owner, other = pair
+    device = found(asked.run(other))["san"]["device"]
+    before = metadata(other, device)
+    other.works("storage_backend", **{**asked.san, "takeover": "nobody.00000000"})
+    other.fails("iscsi_lvm", "conflict", **{key: value for key, value in asked.san.items() if key != "kind"})
+    other.works("storage_backend", name="san", state="absent")
+    assert metadata(owner, found(asked.run(owner))["san"]["device"]) == before
+    assert statuses(asked.run(other))["san"] == "standby"
+
+
+def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pair, asked: Asked) -> None:
+    owner, other = pair
+    volume = (
+        "lvm lvcreate --devices {} --config '{}' --type thin --virtualsize 8M --thinpool microvm-pool --name v vg_san"
+    )
+    item = found(asked.run(owner))["san"]
+    config = f'global{{system_id_source="lvmlocal"}}local{{system_id="{item["owner"]}"}}'
+    owner.sh(volume.format(item["device"], config))
+    owner.sh("printf kept | dd of=/dev/vg_san/v bs=512 conv=sync oflag=direct status=none")
+    owner.host.kill()
+    (taken,) = [other.works("storage_backend", **{**asked.san, "takeover": item["owner"]})]
+    assert taken.changed and "destroy" in taken.warnings
+    assert taken.result["backend"]["owner"].startswith(f"{other.name}.")
+    assert other.sh("head -c 4 /dev/vg_san/v") == "kept"
+    owner.host.boot()
+    wait_until(lambda: statuses(asked.run(owner))["san"] == "standby", 60, "the former owner to be on standby")
+    assert owner.sh("ls /dev/mapper").split() == ["control"]
+    assert not re.search(r"vg_san", owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False))
+    asked.run(other)
+    other.sh(f"lvm lvremove --yes --devices {taken.result['backend']['device']} --config "
+             f"'{config.replace(item['owner'], taken.result['backend']['owner'])}' vg_san/v")  # fmt: skip

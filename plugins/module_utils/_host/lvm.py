@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LVM on one device at a time: no command sees another disk of the host. Private to microvm.host.
+
+Every call has ``--devices``; who we are (lvmsystemid(7)) is set by ``--config``, so the host's own LVM commands and
+its boot have no access to our groups. Commands that change something are never killed: LVM's own locks make the next
+one wait for them. A device that does not answer hangs its reader: call all of this in a child.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import command, names
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._host.names import refuse, shown
+
+LONGEST_GROUP = 60
+"""Characters: device-mapper takes 127 for group and volume together, with each hyphen doubled."""
+LONGEST_ID = 128
+"""Characters of a system ID (lvmsystemid(7)), which has those of a name."""
+READ_SECONDS = 15.0
+_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+_.-")
+_REPORT = ["--foreign", "--reportformat", "json", "--units", "b", "--nosuffix"]
+_UUID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A logical volume; percentages are of a thin pool that is active, else None."""
+
+    name: str
+    uuid: str
+    bytes: int
+    layout: str
+    active: bool
+    open: bool
+    data_percent: float | None
+    metadata_percent: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The volume group on a device; sizes in bytes. ``devices``: how many it has in all, missing ones included."""
+
+    name: str
+    uuid: str
+    system_id: str
+    bytes: int
+    free: int
+    extent: int
+    autoactivation: bool
+    devices: int
+    volumes: tuple[Volume, ...]
+
+    def volume(self, name: str) -> Volume | None:
+        """The volume of that name."""
+        return next((each for each in self.volumes if each.name == name), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What LVM sees on a device: ``pv`` is the physical volume's UUID, "" for none."""
+
+    pv: str
+    group: Group | None
+
+
+def name(value: object, field: str, longest: int = LONGEST_GROUP) -> str:
+    """A name of a group or volume (lvm(8), valid names). Raises ``invalid``."""
+    fine = isinstance(value, str) and 0 < len(value) <= longest and _NAME.issuperset(value)
+    if isinstance(value, str) and fine and not value.startswith("-") and value not in (".", ".."):
+        return value
+    hint = "letters, digits, '+', '_', '.' and '-', not first a '-', at most %d characters" % longest
+    refuse(field, "%s is not an LVM name" % shown(value), hint)
+
+
+def system_id() -> str:
+    """Who this host is to LVM: its name now, for people, and a hash of its machine ID, which stays."""
+    with open("/etc/machine-id", encoding="ascii") as file:
+        return "%s.%s" % (names.slug(os.uname().nodename, 40), names.hash8(file.read().strip()))
+
+
+def is_own(system_id_found: str, own: str) -> bool:
+    """Whether a group belongs to this host, perhaps since it had another name."""
+    return system_id_found.rpartition(".")[2] == own.rpartition(".")[2]
+
+
+def new_uuid() -> str:
+    """A UUID in LVM's form, so that what this run makes can be told from all else after a kill."""
+    return "-".join("".join(secrets.choice(_UUID) for dummy in range(size)) for size in (6, 4, 4, 4, 4, 4, 6))
+
+
+def require() -> None:
+    """Raise ``unsupported`` on a host without LVM."""
+    if command.find("lvm") is None:
+        raise HostError("unsupported", "lvm is not installed", "install lvm2; the role prepare_host does")
+
+
+def report(device: str, seconds: float = READ_SECONDS) -> str:
+    """LVM's report of a device, for ``parsed``: whoever owns what is there. Raises as command.run."""
+    return command.run(["lvm", "fullreport", "--devices", device, *_REPORT], seconds, writes=False)
+
+
+def look(device: str, seconds: float = READ_SECONDS) -> Found:
+    """What is on a device. Raises as command.run."""
+    return parsed(report(device, seconds), device)
+
+
+def parsed(text: str, device: str) -> Found:
+    """What a JSON report of ``lvm fullreport`` (2.03) says."""
+    try:
+        reports = json.loads(text)["report"]
+        with_device = [each for each in reports if any(pv["pv_name"] == device for pv in each.get("pv", ()))]
+        if not with_device:
+            return Found("", None)
+        (report,) = with_device
+        (pv,) = [each for each in report["pv"] if each["pv_name"] == device]
+        groups = report.get("vg", ())
+        return Found(pv["pv_uuid"], _group(groups[0], report.get("lv", ())) if groups else None)
+    except (KeyError, ValueError, TypeError) as error:
+        raise HostError("internal", "LVM's report of %s can't be read: %r" % (device, error)) from None
+
+
+def _group(found: dict[str, t.Any], volumes: t.Iterable[dict[str, t.Any]]) -> Group:
+    return Group(
+        name=found["vg_name"],
+        uuid=found["vg_uuid"],
+        system_id=found["vg_systemid"],
+        bytes=int(found["vg_size"]),
+        free=int(found["vg_free"]),
+        extent=int(found["vg_extent_size"]),
+        autoactivation=found["vg_autoactivation"] == "enabled",
+        devices=int(found["pv_count"]),
+        volumes=tuple(
+            Volume(
+                name=each["lv_name"],
+                uuid=each["lv_uuid"],
+                bytes=int(each["lv_size"]),
+                layout=each["lv_layout"],
+                active=each["lv_active"] == "active",
+                open=each["lv_device_open"] == "open",
+                data_percent=_percent(each["data_percent"]),
+                metadata_percent=_percent(each["metadata_percent"]),
+            )
+            for each in volumes
+        ),
+    )
+
+
+def _percent(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def change(device: str, own: str, words: t.Sequence[str], seconds: float, formerly: str = "") -> None:
+    """Run a command that changes what is on ``device``, as the host ``own``; it is never killed.
+
+    ``formerly``: also act for a host that is gone. Raises HostError: ``timeout`` with its process, ``refused``.
+    """
+    extra = 'extra_system_ids=["%s"]' % formerly if formerly else ""
+    config = 'global{system_id_source="lvmlocal"}local{system_id="%s" %s}activation{monitoring=0}' % (own, extra)
+    verb, *rest = words
+    command.run(["lvm", verb, "--devices", device, "--config", config, *rest], seconds, writes=True, kill=False)
