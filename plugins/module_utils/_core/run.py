@@ -78,6 +78,7 @@ def converge(
     todo = [
         item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
     ]
+    _call({item: item.plan.proof for item in items if item.error is None and item.plan and item.plan.proof}, "proving")
     if check:
         _foresee(resource, items, open_intents)
         _contact(todo)
@@ -140,13 +141,17 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
 
 def _contact(items: t.Sequence[Item]) -> None:
     """Check mode: open the connections the run would open, all at once, and close them."""
-    running: dict[deadline.Child, Item] = {}
-    for item in items:
-        if item.plan is not None and item.plan.contact is not None:
-            running[deadline.Child(_sending(item.plan.contact), item.wanted.timeout, "connecting")] = item
-            item.plan.notes["not_probed"] = (
-                "check mode only opened a connection; export, rights and version are not probed"
-            )
+    contacts = {item: item.plan.contact for item in items if item.plan is not None and item.plan.contact is not None}
+    for item in contacts:
+        if item.plan is not None:
+            text = "check mode only opened a connection; export, rights and version are not probed"
+            item.plan.notes["not_probed"] = text
+    _call(contacts, "connecting")
+
+
+def _call(calls: t.Mapping[Item, t.Callable[[], t.Any]], doing: str) -> None:
+    """Do one thing for each item, all at once, each in a child; what fails is the item's error."""
+    running = {deadline.Child(_sending(work), item.wanted.timeout, doing): item for item, work in calls.items()}
     while running:
         child = deadline.wait_any(list(running))
         item = running.pop(child)

@@ -8,6 +8,7 @@ A mount resource or a backend is a user of a mount; the mount is made for the fi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sqlite3
 import time
@@ -15,18 +16,15 @@ import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record, ReloadUnits, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import credentials, filesystems, probe, units
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 BASE = "/var/lib/microvm/mounts"
-PROGRAM = "/usr/sbin/mount.nfs"
-"""What systemd mounts NFS with; this collection needs no program for it."""
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
 
 REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "virtiofs")
@@ -66,7 +64,7 @@ class Seen:
             self.stacks.setdefault(mount.path, []).append(mount)
         hung = set() if hung is None else hung
         tops = {path: stack[-1].id for path, stack in self.stacks.items()}
-        backed = {row["config"]["path"] for row in self.backends.values() if row["kind"] == "local_file"}
+        backed = {row["config"]["path"] for row in self.backends.values() if "path" in row["config"]}
         wanted = [path for path in probed(self) if path in tops or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
         paths = [path for path in wanted if (path, tops.get(path)) not in hung]
@@ -150,25 +148,41 @@ class Use:
     seconds: float
     patient: bool = False
     """Of a mount that must go and is in use: True leaves it to a later run, False is an error."""
+    secret: str = ""
+    """The key of a password as the user gave it; "" keeps the one there is."""
+
+
+def settled(use: Use, seen: Seen) -> Use:
+    """A use with its credentials file, where somebody logs in: that of the mount there is, or a new one."""
+    system = filesystems.guarded(use.asked)
+    if system is None:
+        return use
+    identity = system.identity(use.asked)
+    row = seen.of(use.user) or seen.by_identity(identity)
+    others = [each["asked"].get("credentials") for each in seen.rows.values() if row is None or each["id"] != row["id"]]
+    there = row["asked"].get("credentials") if row else ""
+    file = there or credentials.file_for(use.user.replace("backend:", ""), identity, others)
+    return dataclasses.replace(use, asked=system.placed(use.asked, file))
 
 
 def present(use: Use, seen: Seen) -> Part:
     """The steps that give ``use`` its mount. Raises HostError ``conflict`` or ``in_use`` naming who is in the way."""
     row = seen.of(use.user)
-    identity = nfs.identity(use.asked)
+    system = filesystems.of(use.asked)
+    identity = system.identity(use.asked)
     shared = seen.by_identity(identity)
     if shared is not None and (row is None or shared["id"] != row["id"]):
         others = ", ".join(seen.users_of(shared, use.user))
         if row is not None:
-            raise HostError("conflict", "%s is already the mount of %s" % (nfs.source(use.asked), others))
+            raise HostError("conflict", "%s is already the mount of %s" % (system.source(use.asked), others))
         if shared["asked"] != use.asked:
             hint = "use the same version and options, or remove the first"
             raise HostError(
-                "conflict", "%s is mounted for %s with other options" % (nfs.source(use.asked), others), hint
+                "conflict", "%s is mounted for %s with other options" % (system.source(use.asked), others), hint
             )
         if use.path and use.path != shared["path"]:
             hint = "leave path out to share that mount"
-            text = "%s is mounted for %s on %s" % (nfs.source(use.asked), others, shared["path"])
+            text = "%s is mounted for %s on %s" % (system.source(use.asked), others, shared["path"])
             raise HostError("conflict", text, hint, field="path")
         row = shared
     elif row is not None and row["asked"] != use.asked:
@@ -180,13 +194,21 @@ def present(use: Use, seen: Seen) -> Part:
     if row is not None and use.path and use.path != row["path"]:
         hint = "remove it and add it again to move it"
         raise HostError("conflict", "the path %s was chosen when the mount was made" % row["path"], hint, field="path")
-    if row is None:
-        return _new(use, seen)
-    return _existing(use, seen, row)
+    part = _new(use, seen) if row is None else _existing(use, seen, row)
+    _bring_password(use, seen, row, part)
+    if not part.steps and _outdated(use, seen, row):
+        part.steps.append(Record("register %s" % system.source(use.asked)))
+    return part
 
 
-def _facets(asked: dict[str, t.Any], path: str, persistent: bool) -> dict[str, t.Any]:
-    found = {key: asked[key] for key in ("server", "export", "version", "options")}
+def _outdated(use: Use, seen: Seen, row: registry.Row | None) -> bool:
+    """Whether the registry says something else than the use."""
+    own = seen.users.get(use.user)
+    return row is None or own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked
+
+
+def _facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, t.Any]:
+    found = {key: value for key, value in asked.items() if key != "kind"}
     if path:
         found["path"] = path
     found["persistent"] = persistent
@@ -206,8 +228,6 @@ def _new(use: Use, seen: Seen) -> Part:
         part.steps.append(_attach(use, seen, use.path, place=False))
     if use.persistent:
         _boot(part, use, use.path, None)
-    if not part.steps:
-        part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
 
 
@@ -250,9 +270,74 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             part.steps.append(_detach(path, not boots, use.seconds))
     if use.marker and (own is None or row["asked"] != use.asked) and not _goes_out(part.steps):
         part.steps.insert(0, _attach(use, seen, path, place=False))  # a backend is tried before it counts
-    if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
-        part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
+
+
+def _bring_password(use: Use, seen: Seen, row: registry.Row | None, part: Part) -> None:
+    """The steps that prove a password and put it at rest, and give it to a live mount. Blank keeps the one there is."""
+    from_file = row["asked"].get("credentials") if row else ""
+    system = filesystems.guarded(use.asked)
+    login = system.login(use.asked) if system else None
+    if from_file and (login is None or login.file != from_file):
+        part.steps.append(_remove_credentials(from_file))
+    if system is None or login is None:
+        return
+    found = credentials.state(login, secret.of(use.secret))
+    if found == "current":
+        return
+    if found == "missing" and not use.secret:
+        text = "%s logs in as %s, and no password is given or kept" % (system.source(use.asked), login.username)
+        raise HostError("invalid", text, "give the password", field="password")
+    if part.before:
+        part.before["password"], part.after["password"] = found, "current"
+    stack = seen.stack(row["path"]) if row else []
+    if found != "edited":
+        _prove(use, seen, row, part, bool(stack) and not system.can_renew())
+    part.steps.append(_write_credentials(login, use, found, seen))
+    if found != "edited" and row is not None and stack and not _goes_out(part.steps, placing=True):
+        part.steps.append(_renew(use, row))
+
+
+def _prove(use: Use, seen: Seen, row: registry.Row | None, part: Part, remount: bool) -> None:
+    """The steps that prove a password; ``remount``: a live mount gets it only when it is mounted again."""
+    who = holders.of_mount(row["path"]) if row and remount else []
+    if row and remount and not _goes_out(part.steps, placing=True):
+        if not who:
+            part.steps.append(_attach(use, seen, row["path"], replaces=True))
+            return
+        part.pending = who
+        text = "%s keeps its old password while it is in use by %s: the first run that finds it idle mounts it again"
+        part.warnings.append(text % (row["path"], ", ".join(who)))
+    if not _goes_out(part.steps):
+        from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+        part.steps.insert(0, credential_steps.Prove(use.asked, use.secret, use.seconds))
+
+
+def _write_credentials(login: credentials.Login, use: Use, found: str, seen: Seen) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.WriteCredentials(
+        file=login.file,
+        username=login.username,
+        domain=login.domain,
+        secret=use.secret,
+        replaces=found != "missing",
+        makes=missing(os.path.dirname(login.file), seen, use.seconds),
+        nonce=uuid.uuid4().hex[:8],
+    )
+
+
+def _remove_credentials(file: str) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.RemoveCredentials(file, uuid.uuid4().hex[:8])
+
+
+def _renew(use: Use, row: registry.Row) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.RenewSecret(use.asked, row["path"], row["address"] or "", use.secret, use.seconds)
 
 
 def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
@@ -265,12 +350,12 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     part.after["mounted"] = "yes"
     if not found and row["attached"] == use.asked:
         return
-    wanted = nfs.parsed(use.asked)
     if flags_only and stack:
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
         before = [flag for flag in stack[-1].flags if flag in PER_MOUNT]
-        part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
+        wanted = list(filesystems.of(use.asked).parsed(use.asked).flags)
+        part.steps.append(steps.SetFlags(use.asked, path, wanted, before, use.seconds))
         return
     who = holders.of_mount(path) if stack else []
     attach = _attach(use, seen, path, place=not who, replaces=bool(stack))
@@ -304,13 +389,20 @@ def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool 
         seconds=use.seconds,
         # What is exchanged may hang, and is there.
         makes=missing(path or use.base, seen, use.seconds) if place and not replaces else [],
+        secret=use.secret,
     )
 
 
-def _goes_out(steps: t.Sequence[Step]) -> bool:
+def _goes_out(steps: t.Sequence[Step], placing: bool = False) -> bool:
+    """True when one of the steps needs the server; ``placing``: when one puts a mount in place."""
+    if not steps:
+        return False
+    from ansible_collections.microvm.host.plugins.module_utils._storage.credential_steps import Prove
     from ansible_collections.microvm.host.plugins.module_utils._storage.steps import AttachMount
 
-    return any(isinstance(step, AttachMount) for step in steps)
+    if placing:
+        return any(isinstance(step, AttachMount) and step.place for step in steps)
+    return any(isinstance(step, (AttachMount, Prove)) for step in steps)
 
 
 def _detach(path: str, forget: bool, seconds: float) -> Step:
@@ -324,9 +416,10 @@ def _boot(part: Part, use: Use, path: str, previous: str | None) -> None:
     from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
     part.steps += [steps.WriteUnit(use.asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
-    if not os.path.exists(PROGRAM):
-        text = "%s is missing, so systemd can't mount it at boot: install nfs-common or nfs-utils (role prepare_host)"
-        part.warnings.append(text % PROGRAM)
+    program, packages = filesystems.of(use.asked).PROGRAM
+    if not os.path.exists(program):
+        text = "%s is missing, so systemd can't mount it at boot: install %s (role prepare_host)"
+        part.warnings.append(text % (program, packages))
 
 
 def _remove_unit(path: str, previous: str) -> list[Step]:
@@ -341,27 +434,21 @@ def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: 
         return "no", False
     top = stack[-1]
     attached = row["attached"] or row["asked"]
+    system = filesystems.of(attached)
     if len(stack) > 1:
         return "%d mounts stacked" % len(stack), False
-    if not nfs.is_mount_of(top, attached, row["address"]):
+    if not system.is_mount_of(top, attached, row["address"]):
         return "other source %s" % top.source, False
     if looked.get("status") == "stale":
         return "stale", False
-    now = nfs.shown(top, attached)
+    now = system.shown(top, attached)
     then = row["shown"] or {}
     drifted = sorted(key for key in {**now, **then} if now.get(key, "-") != then.get(key, "-"))
     if drifted:
         return "options drifted: %s" % ", ".join(drifted), set(drifted) <= PER_MOUNT and row["attached"] == use.asked
     if row["attached"] != use.asked:
-        return "", _only_flags_differ(attached, use.asked, top)
+        return "", system.only_flags_differ(attached, use.asked, top)
     return "", False
-
-
-def _only_flags_differ(one: dict[str, t.Any], two: dict[str, t.Any], top: mounts.Mount) -> bool:
-    same = all(one[key] == two[key] for key in ("server", "export"))
-    first, second = nfs.parsed(one), nfs.parsed(two)
-    speaks = parser.negotiated_version(top.options) in parser.versions(two["version"])
-    return same and speaks and first.superblock == second.superblock
 
 
 def absent(user: str, seen: Seen, seconds: float) -> Part:
@@ -380,6 +467,8 @@ def absent(user: str, seen: Seen, seconds: float) -> Part:
     if unit is not None:
         part.steps += _remove_unit(row["path"], unit)
     part.steps.append(_detach(row["path"], True, seconds))
+    if row["asked"].get("credentials"):
+        part.steps.append(_remove_credentials(row["asked"]["credentials"]))
     return part
 
 
@@ -390,8 +479,10 @@ def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) ->
     if "shown" in known:
         live = {"attached": use.asked, "shown": known["shown"]}
         live.update({key: known[key] for key in ("version", "address") if key in known})
+    elif known.get("renewed") is False:  # it lives on with the old password: another mount than asked
+        live = {"attached": dict(row["attached"] or use.asked, outdated_password=True)}
     values = {
-        "identity": nfs.identity(use.asked),
+        "identity": filesystems.of(use.asked).identity(use.asked),
         "path": known.get("path", row["path"]),
         "asked": use.asked,
         **{key: live.get(key, row[key]) for key in ("attached", "shown", "version", "address")},
@@ -418,10 +509,11 @@ def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     stack = seen.stack(row["path"])
     found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
     attached = row["attached"] or row["asked"]
-    if not stack or not nfs.is_mount_of(stack[-1], attached, row["address"]):
+    system = filesystems.of(attached)
+    if not stack or not system.is_mount_of(stack[-1], attached, row["address"]):
         return found
     looked = seen.looks.get(row["path"], {})
-    found["version_negotiated"] = parser.negotiated_version(stack[-1].options) or row["version"]
+    found["version_negotiated"] = system.negotiated(stack[-1]) or row["version"]
     found["status"] = looked.get("status", "ok")
     if found["status"] == "ok" and "ro" in stack[-1].flags + stack[-1].options:
         found["status"] = "read_only"
@@ -440,20 +532,90 @@ def remarks(row: registry.Row, seen: Seen) -> list[str]:
     if found == "not_mounted":
         return []
     told = []
+    system = filesystems.of(attached)
     server = attached["server"] + (" (%s)" % row["address"] if row["address"] not in (None, attached["server"]) else "")
     if found == "unreachable":
         text = (
             "mounted, but unreachable: %s does not answer for %s; check the server and the network. What uses %s waits"
         )
-        told.append((text + " until it answers again") % (server, attached["export"], row["path"]))
+        told.append((text + " until it answers again") % (server, system.place(attached), row["path"]))
     if found == "stale":
-        text = "mounted, but stale: %s no longer knows the export %s; export it there again, or stop what uses %s"
-        told.append((text + " and run this again") % (server, attached["export"], row["path"]))
-    asked, used = nfs.connections(seen.stack(row["path"])[-1], attached)
-    if asked not in (None, used):
-        text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
-        told.append(text % (used, asked, server))
-    return told
+        text = "mounted, but stale: %s no longer knows %s; export it there again, or stop what uses %s"
+        told.append((text + " and run this again") % (server, system.place(attached), row["path"]))
+    return told + system.remarks(seen.stack(row["path"])[-1], attached)
+
+
+def described(row: registry.Row, seen: Seen, persistent: bool) -> dict[str, t.Any]:
+    """A returned mount, from its row and what was seen."""
+    found = filesystems.of(row["asked"]).described(row["asked"])
+    found.update(status(row, seen))
+    found["state"] = "present" if found["status"] == "not_mounted" else "mounted"
+    found["persistent"] = persistent
+    if found["state"] == "mounted" and row["attached"] != row["asked"]:
+        found["pending_remount"] = holders.of_mount(row["path"])
+    return found
+
+
+def planned(name: str, use: Use, part: Part) -> Plan:
+    """The plan of a use: its part, what it stores, what check mode may do, its locks."""
+    plan = Plan(
+        name,
+        part.before,
+        part.after,
+        part.steps,
+        commit=lambda connection, known: store(connection, use, part, known),
+        contact=functools.partial(_contact, use) if _goes_out(part.steps) else None,
+        locks=_locks(part, use),
+        seconds=use.seconds,
+        warnings=part.warnings,
+    )
+    if part.pending:
+        plan.notes["pending_remount"] = part.pending
+    return plan
+
+
+def ended(name: str, user: str, seen: Seen, seconds: float) -> Plan:
+    """The plan that ends a use."""
+    part = absent(user, seen, seconds)
+    return Plan(
+        name,
+        part.before,
+        part.after,
+        part.steps,
+        commit=lambda connection, known: forget(connection, user),
+        locks=_locks(part, None),
+        seconds=seconds,
+    )
+
+
+def proven(name: str, use: Use) -> Plan:
+    """The plan of a use whose password is only tried: it changes nothing, and takes one login."""
+    system = filesystems.guarded(use.asked)
+    if system is None:
+        raise HostError("invalid", "there is no password to check: nobody logs in", field="secret_check")
+    login, given = t.cast("credentials.Login", system.login(use.asked)), secret.of(use.secret)
+    if given is None:
+        credentials.password(login)  # raises when there is none
+
+    def prove() -> dict[str, t.Any]:
+        system.prove(use.asked, use.seconds, given)
+        return {}
+
+    return Plan(name, {}, {}, proof=prove, seconds=use.seconds, notes={"secret_checked": True})
+
+
+def _contact(use: Use) -> dict[str, t.Any]:
+    """What check mode does of it: find the server and open a connection."""
+    filesystems.of(use.asked).reach(use.asked, use.seconds * 0.9)
+    return {}
+
+
+def _locks(part: Part, use: Use | None) -> tuple[str, ...]:
+    """The lock of the mount itself, which a backend and a mount resource may share."""
+    identities = {filesystems.of(use.asked).identity(use.asked)} if use else set()
+    if part.row is not None:
+        identities.add(part.row["identity"])
+    return tuple("export/" + names.hash8(identity) for identity in sorted(identities))
 
 
 def missing(path: str, seen: Seen, seconds: float) -> list[str]:
@@ -514,5 +676,5 @@ def refuse_taken(path: str, seen: Seen) -> None:
 
 def default_path(base: str, asked: dict[str, t.Any]) -> str:
     """The path of a mount that no backend owns: slug and hash of its source."""
-    text = nfs.source(asked)
+    text = filesystems.of(asked).source(asked)
     return os.path.join(base, "%s-%s" % (names.slug(text, 50), names.hash8(text)))

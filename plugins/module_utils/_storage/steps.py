@@ -14,9 +14,9 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps, filesystems, probe, units
 
 UNDO_SECONDS = 15.0
 DIRECTORY_MODE = 0o750
@@ -28,7 +28,8 @@ class AttachMount(Step):
     """Try a file system where nobody sees it, then put that very mount in place.
 
     ``path`` empty: ``<base>/<prefix>-<first 8 of the marker's UUID>``. ``marker``: "" for none, "any", or the UUID
-    the backend must carry. ``place`` false: only try. ``makes``: the directories that were missing before.
+    the backend must carry. ``place`` false: only try. ``makes``: the directories that were missing before. ``secret``:
+    the key of a password that is to be proven, "" for the one at rest.
     """
 
     asked: dict[str, t.Any]
@@ -41,10 +42,11 @@ class AttachMount(Step):
     marker: str
     seconds: float
     makes: list[str]
+    secret: str = ""
 
     def describe(self) -> str:
-        source = nfs.source(self.asked)
-        marks = _marks() if self.marker == "any" and not nfs.parsed(self.asked).read_only else ""
+        system, source = filesystems.of(self.asked), _source(self.asked)
+        marks = _marks() if self.marker == "any" and not system.parsed(self.asked).read_only else ""
         if not self.place:
             return "try %s%s" % (source, marks)
         verb = "mount again" if self.replaces else "mount"
@@ -52,20 +54,19 @@ class AttachMount(Step):
         return "%s %s %s%s" % (verb, source, where, marks)
 
     def apply(self, known: Known) -> deadline.Child:
-        doing = "mounting %s" % nfs.source(self.asked)
+        doing = "mounting %s" % _source(self.asked)
         return deadline.Child(lambda send: self._attach(), self.seconds, doing)
 
     def _attach(self) -> Known:
-        what = nfs.source(self.asked)
-        mount, known = nfs.detached(self.asked, self.seconds)
+        system, what = filesystems.of(self.asked), _source(self.asked)
+        mount, known = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
         # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
         root = os.open(".", probe.DIRECTORY, dir_fd=mount)
-        options = nfs.parsed(self.asked)
         known.update(probe.examine(root, self.probe, what))
-        if "locks" in known and known["version"] == "3" and options.local_locks:
-            known["locks"] = False
+        if "locks" in known:
+            known["locks"] = known["locks"] and system.shares_locks(self.asked, known["version"])
         if self.marker:
-            known.update(probe.identify(root, self.marker, not options.read_only, what))
+            known.update(probe.identify(root, self.marker, not system.parsed(self.asked).read_only, what))
         path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
         known["path"] = path
         if not self.place:
@@ -79,11 +80,12 @@ class AttachMount(Step):
             # One superblock for both: its options stay those of the first mount until that and all trials are gone.
             os.close(root)
             os.close(mount)
-            mount, again = nfs.detached(self.asked, self.seconds)
+            mount, again = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
             known.update(again)
         mounts.attach(mount, path)
         top = mounts.stack_at(path, mounts.table())[-1]
-        known["shown"] = nfs.shown(top, self.asked)
+        known["shown"] = system.shown(top, self.asked)
+        known["version"] = system.negotiated(top) or known["version"]
         return known
 
     def undo(self, known: Known) -> None:
@@ -91,7 +93,7 @@ class AttachMount(Step):
             return  # an exchanged mount is drift: the next run sees it in mountinfo and puts it right
         for path in self._places(known):
             top = mounts.stack_at(path, mounts.table())
-            if top and nfs.same_export(top[-1], self.asked):
+            if top and filesystems.of(self.asked).same_export(top[-1], self.asked):
                 deadline.call(functools.partial(_detach_all, path, 1), UNDO_SECONDS, "unmounting %s" % path)
             if path in self.makes or not self.path:
                 files.remove_empty(path)
@@ -106,6 +108,10 @@ class AttachMount(Step):
         with registry.reading() as connection:
             taken = {row["path"] for row in registry.rows(connection, "SELECT path FROM mounts")}
         return sorted(set(glob.glob(pattern)) - taken)
+
+
+def _source(asked: filesystems.Asked) -> str:
+    return filesystems.of(asked).source(asked)
 
 
 def _marks() -> str:
@@ -188,7 +194,7 @@ class SetFlags(Step):
         except mounts.KernelRefused as refused:
             raise HostError("refused", "changing flags of %s: %s" % (self.path, refused)) from None
         top = mounts.stack_at(self.path, mounts.table())[-1]
-        return {"shown": nfs.shown(top, self.asked)}
+        return {"shown": filesystems.of(self.asked).shown(top, self.asked)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +207,7 @@ class WriteUnit(Step):
     nonce: str
 
     def describe(self) -> str:
-        return "write the mount unit of %s" % nfs.source(self.asked)
+        return "write the mount unit of %s" % _source(self.asked)
 
     def apply(self, known: Known) -> None:
         path = self.path or known["path"]
@@ -292,7 +298,5 @@ def _remove_unit(path: str) -> None:
     files.remove(units.unit_file(path))
 
 
-KINDS: dict[str, type[Step]] = {
-    kind.__name__: kind
-    for kind in (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)
-}
+_KINDS = (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)
+KINDS: dict[str, type[Step]] = {**{kind.__name__: kind for kind in _KINDS}, **credential_steps.KINDS}
