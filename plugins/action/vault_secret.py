@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 import typing as t
 
 from ansible import constants as C
@@ -55,8 +56,12 @@ class ActionModule(ActionBase):
         try:
             answer.update(self._converge(task_vars or {}))
         except HostError as error:
-            answer.update(failed=True, msg=result.sentence(error), error=error.as_dict(), changed=False)
-            answer[PLURAL] = []
+            answer.update(_failure(error))
+        except Exception as error:
+            # Not in its own words: a library's message may quote a secret.
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            text = "%s (%s line %s)" % (type(error).__name__, os.path.basename(last.filename), last.lineno)
+            answer.update(_failure(HostError("internal", text, "please report this")))
         return answer
 
     def _converge(self, variables: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -76,7 +81,7 @@ class ActionModule(ActionBase):
 
     def _options(self) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
         """The options with defaults, and as given. Raises HostError ``invalid``, which quotes no value."""
-        given = {str(key): value for key, value in self._task.args.items()}
+        given = _plain(self._task.args)
         error = items.unreadable(given) or items.unknown(given, SPEC)
         if error is not None:
             raise error
@@ -86,6 +91,19 @@ class ActionModule(ActionBase):
             field = items.field_of(text, given, SPEC)
             raise HostError("invalid", text, "see ansible-doc for the options", field=field)
         return checked.validated_parameters, given
+
+
+def _failure(error: HostError) -> dict[str, t.Any]:
+    return {"failed": True, "changed": False, "msg": result.sentence(error), "error": error.as_dict(), PLURAL: []}
+
+
+def _plain(value: t.Any) -> t.Any:
+    """What Ansible gives, without the tags by which it follows where a text came from: YAML's library takes no such."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def resource_of(resolve: t.Callable[[str], str], variables: dict[str, t.Any]) -> VaultSecrets:

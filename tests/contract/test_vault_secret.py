@@ -327,3 +327,19 @@ def test_options_are_documented_as_they_are(module: str) -> None:
     )
     options = json.loads(asked.stdout)[f"microvm.host.{module}"]["doc"]["options"]
     assert plain(options) == bare(read(module).call)
+
+
+GIVEN = " comma, = $ # ' \" \\ ä {{ '{{' }} "
+"""As it stands in the playbook; Ansible makes two braces of the template."""
+
+
+def test_a_given_secret_is_read_as_it_was_given(local: Local) -> None:
+    begin(local, True)
+    args = {"name": "vault_one", "file": str(local.vault)}
+    steps = [{**args, "value": GIVEN}, {**args, "value": ""}, {**args, "value": GIVEN}, {**args, "value": "other"}]
+    results = local.run(*(Task(MODULE, each) for each in steps))
+    assert outcome(results) == ["changed", "ok", "ok", "changed"]
+    assert local.variables()["vault_one"] == "other"
+    assert results[1]["secret"] == {**results[2]["secret"]}
+    local.run(Task(MODULE, {**args, "state": "staged", "value": GIVEN}))
+    assert local.variables()["vault_one_next"] == " comma, = $ # ' \" \\ ä {{ "
