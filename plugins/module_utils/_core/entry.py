@@ -39,7 +39,8 @@ class Module(AnsibleModule):
         if "error" not in more:
             unknown = items.unknown(self.given, self.argument_spec) if msg.startswith("Unsupported") else None
             if unknown is not None:
-                self._refuse(unknown)
+                # What was misspelt may be "password", and nothing would mask its value.
+                self._refuse(unknown, invocation={"module_args": {}})
             field = items.field_of(msg, self.given, self.argument_spec)
             if field and field not in msg:
                 msg = "%s: %s" % (field, msg)
@@ -70,8 +71,8 @@ class Module(AnsibleModule):
                 sys.stderr.flush()
                 os._exit(self.code)
 
-    def _refuse(self, error: HostError) -> t.NoReturn:
-        self.fail_json(result.sentence(error), error=error.as_dict())
+    def _refuse(self, error: HostError, **more: t.Any) -> t.NoReturn:
+        self.fail_json(result.sentence(error), error=error.as_dict(), **more)
 
 
 def run(
