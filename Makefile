@@ -7,7 +7,7 @@ VENV   := .venv/bin/python
 # T narrows `make unit` and `make sanity`: T=tests/unit/host/test_x.py, T="--test pylint".
 T      ?=
 
-.PHONY: help test lint sanity unit contract input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
+.PHONY: help test lint sanity unit contract canary input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -27,6 +27,9 @@ unit: venv ## unit tests on every Python found; needs no root
 
 contract: venv ## check, run, run, check for every module on real hosts
 	@$(VENV) -m tests.gates.lab tests/contract $(T)
+
+canary: venv ## no secret is anywhere but in the files made for it
+	@$(VENV) -m tests.gates.lab tests/canary $(T)
 
 input: venv ## hostile values for every option
 	@$(VENV) -m tests.gates.lab tests/input $(T)

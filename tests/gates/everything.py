@@ -53,6 +53,7 @@ ROUNDS = (
         Stage("molecule", ("tests.gates.scenarios",)),
         Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=60", f"--seed={commit()}")),
     ),
+    (Stage("canary", ("tests.gates.lab", "tests/canary")),),
     (Stage("input", ("tests.gates.lab", "tests/input")), Stage("docker", ("tests.gates.lab", "tests/docker"))),
 )
 """All gates. Those of one round run side by side, as none of them keeps more than one core busy.
