@@ -33,7 +33,7 @@ LABEL = b"LABELONE"
 LOOK = """
 cat /sys/class/iscsi_session/session*/targetname
 find /var/lib/iscsi/nodes /etc/iscsi/nodes /etc/microvm /etc/systemd/system/lvm-activate-* -not -type d
-find /tmp -name 'microvm*' -o -name 'tmp*'
+find /tmp -maxdepth 1 -name 'microvm*'
 ls /dev/mapper
 true
 """
