@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
-from ansible_collections.microvm.host.plugins.module_utils._host import iscsi, lvm
+from ansible_collections.microvm.host.plugins.module_utils._host import disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps, target
 
@@ -53,7 +53,7 @@ class World:
         monkeypatch.setattr(iscsi, "record", lambda *where: str(self.record) if self.record.exists() else None)
         monkeypatch.setattr(lvm, "report", lambda node: json.dumps(self.report))
         monkeypatch.setattr(lvm, "system_id", lambda: OWN)
-        monkeypatch.setattr(target.disk, "holders", lambda name: ["LVM-pool"])
+        monkeypatch.setattr(disk, "holders", lambda name: ["LVM-pool"])
         monkeypatch.setattr(iscsi_steps, "is_masked", lambda vg: True)
 
     def register(self, logged_in: bool = True, user: str = USER, **change: Any) -> None:
@@ -236,7 +236,7 @@ def test_a_full_pool_is_warned_of(world: World) -> None:
 
 
 def test_journalled_steps_have_no_secret(world: World) -> None:
-    chap = {"username": "host", "password": "lab-secret-14"}
+    chap: dict[str, Any] = {"username": "host", "password": "lab-secret-14"}
     plan = world.plan(**chap)
     assert "lab-secret-14" not in json.dumps([vars(step) for step in plan.steps])
     assert "lab-secret-14" not in json.dumps([plan.before, plan.after])
