@@ -249,10 +249,19 @@ EXAMPLES = r"""
   microvm.host.storage_backend:
     name: smb-lab
     kind: smb
-    server: 192.0.2.9
+    server: files.example.com
     share: vms
     username: svc-microvm
     password: "{{ vault_smb_lab }}"
+
+- name: Does the password that is at rest still work? Nothing is changed
+  microvm.host.storage_backend:
+    name: smb-lab
+    kind: smb
+    server: files.example.com
+    share: vms
+    username: svc-microvm
+    secret_check: true
 
 - name: Show their free space
   ansible.builtin.debug:

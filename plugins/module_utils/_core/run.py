@@ -78,7 +78,7 @@ def converge(
     todo = [
         item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
     ]
-    _call({item: item.plan.proof for item in items if item.error is None and item.plan and item.plan.proof}, "proving")
+    _prove([item for item in items if item.error is None])
     if check:
         _foresee(resource, items, open_intents)
         _contact(todo)
@@ -137,6 +137,15 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
         item.plan = resource.plan(item.wanted, seen)
     except HostError as error:
         item.error = error
+
+
+def _prove(items: t.Sequence[Item]) -> None:
+    """Both modes: try the secrets that were asked about."""
+    proofs = {item: item.plan.proof for item in items if item.plan is not None and item.plan.proof is not None}
+    _call(proofs, "logging in")
+    for item in proofs:
+        if item.plan is not None and item.error is None:
+            item.plan.notes["secret_checked"] = True
 
 
 def _contact(items: t.Sequence[Item]) -> None:

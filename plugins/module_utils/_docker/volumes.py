@@ -8,18 +8,21 @@ Remove while references are left. What is mounted is read from mountinfo; no mou
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._docker import definition, mounting, namespaces, state, units
-from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Task, Tasks
+from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Pause, Task, Tasks
+from ansible_collections.microvm.host.plugins.module_utils._docker.workers import Job
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
-from ansible_collections.microvm.host.plugins.module_utils._host.deadline import Child
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, nfs, smb
+from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import Asked
 
+LOADED = (nfs, smb)
+"""File systems that a volume may be on: loaded now, the archive this runs from may be replaced."""
 UNMOUNT_SECONDS = 10.0
 LET_GO_SECONDS = 5.0
 REMOVE_SECONDS = 50.0
@@ -27,18 +30,20 @@ REMOVE_SECONDS = 50.0
 GRACE_SECONDS = 300.0
 """Between the answer to Mount and the container's own mount nobody else shows that the volume is in use."""
 LEAST_SECONDS = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Between two tries of a mount whose server is not there: it may be starting. Each is twice as long; seconds."""
+LEAST_TRY = 1.0
 
 Log = t.Callable[..., None]
 """Called with what happened and, by name, to whom."""
 
 
 class Volumes:
-    """All volumes, as loaded from the registry. ``inherited`` gives the descriptors a child must close."""
+    """All volumes, as loaded from the registry."""
 
-    def __init__(self, tasks: Tasks, log: Log, inherited: t.Callable[[], list[int]]) -> None:
+    def __init__(self, tasks: Tasks, log: Log) -> None:
         self.tasks = tasks
         self.log = log
-        self.inherited = inherited
         self.volumes = state.load()
 
     # What is asked: answered at once, from memory and mountinfo.
@@ -88,7 +93,7 @@ class Volumes:
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         given = {key: value for key, value in opts.items() if value != ""} if isinstance(opts, dict) else {}
         volume = state.Volume(wanted, given, created)
-        nfs.source(mounting.asked_of(wanted, self._root(wanted)[0]))  # with its subdir it may be too long
+        mounting.source(mounting.asked_of(wanted, self._root(wanted)[0]))  # with its subdir it may be too long
         state.add(volume)
         self.volumes[volume.name] = volume
         self.log("created", volume=volume.name, opts=given, warnings=wanted.warnings)
@@ -148,9 +153,10 @@ class Volumes:
         if wanted.on_remove != "retain":
             root, dummy = self._root(wanted)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            left = max(LEAST_SECONDS, end - time.monotonic())
-            doing = "%s of %s" % (wanted.on_remove, nfs.source(mounting.asked_of(wanted, root)))
-            answer = yield self._child(lambda: mounting.put_away(wanted, root, stamp, left), left, doing)
+            end = max(end, time.monotonic() + LEAST_SECONDS)
+            doing = "%s of %s" % (wanted.on_remove, mounting.source(mounting.asked_of(wanted, root)))
+            arguments = (dataclasses.asdict(wanted), root, stamp, end)
+            answer = yield Job(_server_of(wanted), "put_away", arguments, end, REMOVE_SECONDS, doing)
             self.log("put away", volume=volume.name, told=answer["told"])
         state.drop(volume.name)
         del self.volumes[volume.name]
@@ -192,7 +198,7 @@ class Volumes:
 
     def _clear(self, name: str) -> Task:
         if name not in self.volumes:
-            yield from self._detached(mounting.path_of(name), lazily=False)
+            yield from self._detached(name, "orphan " + name, lazily=False)
             self.log("cleared", volume=name)
 
     def _noted(self, name: str) -> t.Callable[[t.Any, HostError | None], None]:
@@ -204,15 +210,7 @@ class Volumes:
 
     # How it is done.
 
-    def _child(self, work: t.Callable[[], t.Any], seconds: float, doing: str) -> Child:
-        def alone(dummy: t.Callable[[t.Any], None]) -> t.Any:
-            for fd in self.inherited():
-                os.close(fd)
-            return work()
-
-        return Child(alone, seconds, doing)
-
-    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[nfs.Asked, str]:
+    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[Asked, str]:
         """The export a volume is on, and the UUID it must carry; ``serving``: as state.backend_mount. HostError."""
         if not wanted.backend:
             return mounting.root_asked(wanted, None), ""
@@ -224,11 +222,13 @@ class Volumes:
         stack = mounts.stack_at(mounting.path_of(volume.name), mounts.table())
         if not stack:
             return False
-        if volume.asked is not None and nfs.is_mount_of(stack[-1], volume.asked, volume.address):
+        if volume.asked is not None and filesystems.of(volume.asked).is_mount_of(
+            stack[-1], volume.asked, volume.address
+        ):
             return True
         asked = mounting.asked_of(volume.wanted, self._root(volume.wanted)[0])
-        if nfs.is_mount_of(stack[-1], asked, None):  # made just before the driver was killed
-            volume.asked, volume.version = asked, parser.negotiated_version(stack[-1].options)
+        if filesystems.of(asked).is_mount_of(stack[-1], asked, None):  # made just before the driver was killed
+            volume.asked, volume.version = asked, filesystems.of(asked).negotiated(stack[-1])
             return True
         text = "%s is mounted on %s already" % (stack[-1].source, stack[-1].path)
         raise HostError("conflict", text, "unmount it: that place is the volume driver's")
@@ -236,20 +236,35 @@ class Volumes:
     def _attach(self, volume: state.Volume, end: float) -> Task:
         begun = time.monotonic()
         root, marker = self._root(volume.wanted, serving=True)
-        source = nfs.source(mounting.asked_of(volume.wanted, root))
+        source = mounting.source(mounting.asked_of(volume.wanted, root))
         if end - begun < LEAST_SECONDS:  # those before it in the queue took all of its time
             raise HostError("timeout", volume.error or "no time was left for mounting %s" % source)
-        seconds = round(end - begun, 1)
         doing = "mounting %s" % source
+        arguments = (dataclasses.asdict(volume.wanted), root, marker, end)
+        job = Job(_server_of(volume.wanted), "attach", arguments, end, volume.wanted.timeout, doing)
+        known = None
+        pause = FIRST_PAUSE
+        volume.mounting = True
         try:
-            known = yield self._child(lambda: mounting.attach(volume.wanted, root, marker, seconds), seconds, doing)
-        except HostError as error:
-            volume.error = error.message
-            self.log("not mounted", volume=volume.name, error=error.as_dict(volume.name), message=error.message)
-            # One that was killed at its deadline may have been at its last step.
-            yield from self._detached(mounting.path_of(volume.name), lazily=True)
-            state.save(volume)
-            raise
+            while known is None:
+                try:
+                    known = yield job
+                except HostError as error:
+                    if source not in error.message:
+                        error.message = "%s: %s" % (doing, error.message)
+                    volume.error = error.message
+                    again = error.kind == "unreachable" and time.monotonic() + pause + LEAST_TRY < end
+                    told = {"error": error.as_dict(volume.name), "message": error.message}
+                    self.log("not mounted", volume=volume.name, again_in=pause if again else None, **told)
+                    if not again:
+                        # One that was killed at its deadline may have been at its last step.
+                        yield from self._detached(volume.name, job.server, lazily=True)
+                        state.save(volume)
+                        raise
+                    yield Pause(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            volume.mounting = False
         for key in ("asked", "version", "address"):
             setattr(volume, key, known[key])
         volume.error = ""
@@ -271,22 +286,25 @@ class Volumes:
         there = bool(mounts.stack_at(path, mounts.table()))
         if there:
             self._mounted(volume)
-        yield from self._detached(path, lazily)
+        yield from self._detached(volume.name, _server_of(volume.wanted), lazily)
         if there:
             self.log("unmounted", volume=volume.name, seconds=round(time.monotonic() - begun, 4))
 
-    def _detached(self, path: str, lazily: bool) -> Task:
-        """Unmount all that is on ``path``. Whether it is gone is told by mountinfo, not by how the child ended."""
+    def _detached(self, name: str, server: str, lazily: bool) -> Task:
+        """Unmount all that is in a volume's place. Mountinfo tells whether it is gone, not the job."""
+        path = mounting.path_of(name)
         depth = len(mounts.stack_at(path, mounts.table()))
         while depth:
             failure = None
             try:
-                yield self._child(lambda: mounting.detach(path, False), UNMOUNT_SECONDS, "unmounting %s" % path)
+                end = time.monotonic() + UNMOUNT_SECONDS
+                yield Job(server, "detach", (path, False), end, UNMOUNT_SECONDS, "unmounting %s" % path)
             except HostError as error:
                 failure = error
             if failure is not None and lazily and len(mounts.stack_at(path, mounts.table())) == depth:
                 self.log("let go", path=path, why=failure.message)
-                yield self._child(lambda: mounting.detach(path, True), LET_GO_SECONDS, "letting go of %s" % path)
+                end = time.monotonic() + LET_GO_SECONDS
+                yield Job(server, "detach", (path, True), end, LET_GO_SECONDS, "letting go of %s" % path)
             left = len(mounts.stack_at(path, mounts.table()))
             if left >= depth:
                 raise failure or HostError("internal", "%s is still mounted" % path)
@@ -310,19 +328,26 @@ class Volumes:
 
     def _refuse_shared(self, volume: state.Volume) -> None:
         """Raise ``in_use`` when another volume has what is to be deleted."""
-        own = nfs.source(mounting.asked_of(volume.wanted, self._root(volume.wanted)[0]))
+        own = mounting.source(mounting.asked_of(volume.wanted, self._root(volume.wanted)[0]))
         for other in self.volumes.values():
             if other is not volume:
-                theirs = nfs.source(mounting.asked_of(other.wanted, self._root(other.wanted)[0]))
+                theirs = mounting.source(mounting.asked_of(other.wanted, self._root(other.wanted)[0]))
                 if theirs == own or theirs.startswith(own + "/"):
                     text = "volume %s is in %s too" % (other.name, own)
                     raise HostError("in_use", text, "remove that volume first")
 
 
+def _server_of(wanted: definition.Definition) -> str:
+    """Whose jobs wait for each other."""
+    return wanted.server or "backend " + wanted.backend
+
+
 def status(volume: state.Volume, mounted: bool) -> dict[str, t.Any]:
     """What ``docker volume inspect`` shows of a volume; no server is asked."""
     wanted = volume.wanted
-    health = "mounted" if mounted and not volume.error else "failed" if volume.error else "not mounted"
+    health = "mounted" if mounted else "not mounted"
+    if volume.error or volume.mounting:
+        health = "mounting" if volume.mounting else "failed"
     found: dict[str, t.Any] = {
         "health": health,
         "references": sum(each.count for each in volume.references.values()),

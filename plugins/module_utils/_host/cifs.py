@@ -207,7 +207,7 @@ def number(value: object, field: str) -> int:
 def mode(value: object, field: str) -> str:
     """File permissions as octal text; a number is taken as what YAML made of 0660. Raises HostError ``invalid``."""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = "%04o" % value if 0 <= value <= 0o777 else str(value)
+        value = "%04o" % value if 0 <= value <= 0o777 else None
     text = value if isinstance(value, str) else ""
     if not (text and set(text) <= set("01234567") and len(text) <= 5 and int(text, 8) <= 0o777):
         refuse(field, "%s is not permissions" % shown(value), 'write them in octal and in quotes, as "0660"')

@@ -81,7 +81,8 @@ def same_address(one: str, two: str) -> bool:
     """Whether two texts are one IP address, however written: the kernel writes IPv6 without shortening it."""
     bare = [text.partition("%")[0] for text in (one, two)]
     families = (socket.AF_INET6, socket.AF_INET)
-    return any(_packed(family, bare[0]) == _packed(family, bare[1]) is not None for family in families)
+    packed = [[_packed(family, text) for text in bare] for family in families]
+    return any(first is not None and first == second for first, second in packed)
 
 
 def reach(addresses: t.Sequence[Address], port: int, deadline: float) -> Address:

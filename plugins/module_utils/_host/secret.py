@@ -45,7 +45,7 @@ def value(given: object, field: str, longest: int, spaces: bool = False) -> str:
         wrong = "has a control character"
     elif not spaces and text != text.strip():
         wrong = "begins or ends with a space"
-    elif len(text.encode("utf-8", "surrogateescape")) > longest:
+    elif len(text.encode("utf-8", "surrogatepass")) > longest:
         wrong = "is longer than %d bytes" % longest
     if wrong:
         raise HostError("invalid", "%s %s" % (field, wrong), "set another one on the server", field=field)

@@ -57,6 +57,12 @@ class FileSystem(t.Protocol):
     def place(self, wanted: Asked) -> str:
         """What it is on the server, in words: "the export /tank"."""
 
+    def alone(self, wanted: Asked, read_only: bool) -> Asked:
+        """The same mount as a process makes it that starts no program; ``read_only`` or as it is.
+
+        Raises ``unsupported`` when that needs one.
+        """
+
     def below(self, wanted: Asked, subdir: str) -> Asked:
         """The mount of a directory in it."""
 

@@ -601,7 +601,7 @@ def proven(name: str, use: Use) -> Plan:
         system.prove(use.asked, use.seconds, given)
         return {}
 
-    return Plan(name, {}, {}, proof=prove, seconds=use.seconds, notes={"secret_checked": True})
+    return Plan(name, {}, {}, proof=prove, seconds=use.seconds)
 
 
 def _contact(use: Use) -> dict[str, t.Any]:

@@ -56,6 +56,19 @@ def source(wanted: Asked) -> str:
     return nfs.source(wanted["server"], wanted["export"])
 
 
+def alone(wanted: Asked, read_only: bool) -> Asked:
+    """The same mount as a process makes it that starts no program. Raises ``unsupported``: locks of NFS 3 need one."""
+    version = wanted["version"]
+    options = nfs.parse(wanted["options"], "options", version, True if read_only else None)
+    if not options.local_locks:
+        if version == "3":
+            text = "NFS 3 is asked for, whose locks need a program that is not started here"
+            raise HostError("unsupported", text, "use NFS 4")
+        if version == "default":
+            version = "4"
+    return dict(wanted, version=version, options=options.canonical())
+
+
 def below(wanted: Asked, subdir: str) -> Asked:
     """The mount of a directory in it."""
     return dict(wanted, export=posixpath.join(wanted["export"], subdir)) if subdir else wanted

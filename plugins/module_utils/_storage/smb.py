@@ -44,8 +44,8 @@ def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
         "domain": "",
         "version": cifs.version(item.get("version"), prefix + "version"),
         "options": cifs.parse(item.get("options"), prefix + "options", read_only).canonical(),
-        "uid": cifs.number(item.get("uid") or 0, prefix + "uid"),
-        "gid": cifs.number(item.get("gid") or 0, prefix + "gid"),
+        "uid": cifs.number(0 if item.get("uid") is None else item["uid"], prefix + "uid"),
+        "gid": cifs.number(0 if item.get("gid") is None else item["gid"], prefix + "gid"),
         "file_mode": cifs.mode(FILE_MODE if item.get("file_mode") is None else item["file_mode"], prefix + "file_mode"),
         "dir_mode": cifs.mode(DIR_MODE if item.get("dir_mode") is None else item["dir_mode"], prefix + "dir_mode"),
         "seal": bool(item.get("seal")),
@@ -107,6 +107,11 @@ def source(wanted: Asked) -> str:
 def place(wanted: Asked) -> str:
     """What it is on the server, in words."""
     return "the share %s" % _path(wanted)
+
+
+def alone(wanted: Asked, read_only: bool) -> Asked:
+    """The same mount as a process makes it that starts no program."""
+    return dict(wanted, options=cifs.parse(wanted["options"], "options", True if read_only else None).canonical())
 
 
 def below(wanted: Asked, subdir: str) -> Asked:
