@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments: of every module, of those that keep a resource, of those that only tell."""
+    """Fragments: of every module, of those that keep a resource, that only tell, that run on the controller."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -79,4 +79,42 @@ attributes:
     support: full
     details:
       - This module never changes anything.
+"""
+
+    CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    description:
+      - Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: full
+    details:
+      - All of it runs on the controller.
+  action_group:
+    description: Use C(group/microvm.host.host) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - microvm.host.host
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description:
+      - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: full
+    details:
+      - One entry for each item that changes. It tells that there is a secret, or another one; never the secret.
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+      - This assumes that the system controlled or queried by the module has not changed in a relevant way.
+    support: partial
+    details:
+      - All states but O(state=rotated), which makes a new secret each time.
+  platform:
+    description: The platforms that can be operated against.
+    support: full
+    platforms: posix
+requirements:
+  - ansible-core 2.19 or newer on the controller
 """

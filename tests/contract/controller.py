@@ -55,8 +55,9 @@ class Controller:
 
     def __init__(self, lab: Lab, scratch: Path) -> None:
         self.inventory = lab.inventory
+        self.host = snapshot.HOST
         self.scratch = scratch
-        self._exports = os.pathsep.join(map(str, snapshot.exports(lab)))
+        self.exports = snapshot.exports(lab)
 
     def environment(self, results: Path | None = None) -> dict[str, str]:
         """Of a run whose results are recorded in ``results``."""
@@ -68,7 +69,7 @@ class Controller:
                 ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).with_name("callback_plugins")),
                 ANSIBLE_CALLBACKS_ENABLED="recorder",
                 MICROVM_RESULTS=str(results),
-                MICROVM_EXPORTS=self._exports,
+                MICROVM_EXPORTS=os.pathsep.join(map(str, self.exports)),
             )
         return env
 
@@ -77,14 +78,24 @@ class Controller:
         return self.play(*tasks, user=user).results
 
     def play(self, *steps: Task | Look, user: str = "root") -> Record:
-        """Run the steps in turn in one play; ends with the first that fails, whose result is the last one then.
+        """Run the steps in turn in one play; ends with the first that fails, whose result is the last one then."""
+        record = Record([], [])
+        for step, line in zip(steps, self.lines(*steps, user=user), strict=False):
+            if isinstance(step, Task):
+                record.results.append(line["result"])
+            else:
+                record.looks.append(snapshot.parse(line["result"]["stdout"], line["served"]))
+        return record
+
+    def lines(self, *steps: Task | Look, user: str = "root") -> list[dict[str, Any]]:
+        """As ``play``, with what the recorder wrote of each step: its result, and what was served after it.
 
         Raises AssertionError with Ansible's own output when a step gave no result.
         """
         results = self.scratch / "results.jsonl"
         results.unlink(missing_ok=True)
         play = {
-            "hosts": snapshot.HOST,
+            "hosts": self.host,
             "gather_facts": False,
             "remote_user": user,
             "vars": {"ansible_user": user},
@@ -96,13 +107,7 @@ class Controller:
         lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
         complete = len(lines) == len(steps) or bool(lines and lines[-1]["result"]["failed"])
         assert complete, f"no result of a step:\n{done.stdout}{done.stderr}"
-        record = Record([], [])
-        for step, line in zip(steps, lines, strict=False):
-            if isinstance(step, Task):
-                record.results.append(line["result"])
-            else:
-                record.looks.append(snapshot.parse(line["result"]["stdout"], line["served"]))
-        return record
+        return lines
 
     def command(self, words: Sequence[str | Path], results: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of Ansible's commands; its exit code is for the caller to judge."""

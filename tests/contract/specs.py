@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from ansible_collections.microvm.host.plugins.module_utils._core import entry
 from tests.gates.paths import MIRROR
 
-PACKAGE = "ansible_collections.microvm.host.plugins.modules"
+PLUGINS = "ansible_collections.microvm.host.plugins"
 Option = dict[str, Any]
 
 
@@ -41,16 +42,30 @@ class Spec:
 
 
 def names() -> list[str]:
-    """Every module of the collection, an empty list is an error."""
-    found = sorted(path.stem for path in Path(MIRROR, "plugins", "modules").glob("*.py") if path.stem != "__init__")
+    """Every module that runs on hosts."""
+    return sorted(_files("modules") - _files("action"))
+
+
+def controller_names() -> list[str]:
+    """Every module that is an action plugin and runs on the controller."""
+    return sorted(_files("action"))
+
+
+def _files(kind: str) -> set[str]:
+    """The plugins of one kind, an empty list is an error."""
+    found = {path.stem for path in Path(MIRROR, "plugins", kind).glob("*.py") if path.stem != "__init__"}
     if not found:
-        raise FileNotFoundError(f"{MIRROR}: no modules")
+        raise FileNotFoundError(f"{MIRROR}: no {kind}")
     return found
 
 
 def read(name: str) -> Spec:
-    """The spec of one module, as its main() hands it to the entry."""
-    module = importlib.import_module(f"{PACKAGE}.{name}")
+    """The spec of one module, as its main() hands it to the entry, or as its action plugin has it."""
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    if name in controller_names():
+        action = importlib.import_module(f"{PLUGINS}.action.{name}")
+        resource = action.resource_of(os.path.abspath, {})
+        return Spec(name, action.ITEM, action.SPEC, action.PLURAL, action.SINGULAR, resource, module.EXAMPLES)
     with mock.patch.object(entry, "run") as run, mock.patch.object(entry, "inform") as inform:
         module.main()
     if inform.called:
@@ -63,7 +78,7 @@ def read(name: str) -> Spec:
 
 
 def read_all() -> list[Spec]:
-    """The specs of all modules."""
+    """The specs of all modules that run on hosts."""
     return [read(name) for name in names()]
 
 

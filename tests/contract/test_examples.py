@@ -15,14 +15,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from tests.contract import snapshot
 from tests.contract.controller import Controller, Result, Task
-from tests.contract.specs import Spec, example_tasks, names, read, read_all
+from tests.contract.specs import Spec, controller_names, example_tasks, names, read, read_all
 from tests.gates.paths import environment
 from tests.lab import Host, Lab, NfsServer, counts
 
 Documented = dict[str, Any]
 
 
-@pytest.mark.parametrize("spec", read_all(), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*read_all(), *map(read, controller_names())], ids=lambda spec: spec.name)
 def test_examples_are_valid(spec: Spec) -> None:
     """By the argument spec, and by the resource's own validation."""
     tasks = list(example_tasks(spec))

@@ -8,9 +8,18 @@ import sys
 
 from tests.gates.checks import Check, run_all
 from tests.gates.mirror import mirror
-from tests.gates.paths import PYTHON
+from tests.gates.paths import PYTHON, ROOT
 
 COLLECTION = "ansible_collections.microvm.host"
+CONTROLLER = ("action", "plugin_utils")
+
+
+def packages(controller: bool) -> list[str]:
+    """The options that name to mypy the plugins that run on the controller, or all others."""
+    names = sorted(path.name for path in (ROOT / "plugins").iterdir() if path.is_dir() and path.name != "__pycache__")
+    wanted = [name for name in names if (name in CONTROLLER) is controller]
+    return [option for name in wanted for option in ("--package", f"{COLLECTION}.plugins.{name}")]
+
 
 CHECKS = [
     Check("galaxy-importer", [PYTHON, "-m", "tests.gates.importer"]),
@@ -27,8 +36,9 @@ CHECKS = [
             ".",
         ],
     ),
-    # Managed hosts: the standard library of the oldest Python. Tests: that of the oldest controller.
-    Check("mypy plugins", ["mypy", "--python-version", "3.9", "--package", f"{COLLECTION}.plugins"]),
+    # Managed hosts: the standard library of the oldest Python. Controller and tests: that of the oldest controller.
+    Check("mypy plugins", ["mypy", "--python-version", "3.9", *packages(controller=False)]),
+    Check("mypy controller", ["mypy", "--python-version", "3.11", *packages(controller=True)]),
     Check("mypy tests", ["mypy", "--python-version", "3.11", "tests"]),
     Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
     Check("reuse", ["reuse", "lint", "--lines"]),

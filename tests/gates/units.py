@@ -24,7 +24,7 @@ from tests.gates.venv import quiet
 
 LOCK = ROOT / "tests" / "requirements-units.txt"
 
-CONTROLLER = ("gates", "lab")
+CONTROLLER = ("controller", "gates", "lab")
 """Directories of tests for what never runs on a managed host; so do the files right in ``tests/unit``."""
 
 

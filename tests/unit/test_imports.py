@@ -17,6 +17,7 @@ PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
 LAYERS = (
     ("action", "modules"),
+    ("plugin_utils",),
     ("_tool",),
     ("_info",),
     ("_machines", "_docker"),
@@ -30,6 +31,9 @@ LAYERS = (
 RANK = {layer: rank for rank, layers in enumerate(LAYERS) for layer in layers}
 OTHERS = {"", "doc_fragments"}
 """Directories without code of their own: package markers and shared documentation."""
+
+CONTROLLER = ("action", "plugin_utils")
+"""Run on the controller only: may use ansible-core and what it requires."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,11 @@ def judge(source: Source, each: Import, tree: dict[str, Source]) -> str | None:
             return f"{source.layer} must not know {there.layer}"
     elif each.name.startswith("ansible."):
         allowed = source.path.as_posix() == "module_utils/_core/entry.py"
-        allowed = allowed or (source.layer == "action" and not each.name.endswith(".AnsibleModule"))
+        allowed = allowed or (source.layer in CONTROLLER and not each.name.endswith(".AnsibleModule"))
         if not allowed:
             return f"{each.name}: only _core/entry imports from ansible-core"
+    elif each.name == "yaml" and source.layer in CONTROLLER:
+        return None
     elif each.name.split(".")[0] not in sys.stdlib_module_names:
         return f"{each.name} is not in the standard library"
     return None
@@ -164,7 +170,8 @@ def test_files_are_found() -> None:
     assert {"_host", "_core"} <= layers
 
 
-HERE = f"{COLLECTION}.plugins.module_utils"
+PACKAGE = f"{COLLECTION}.plugins"
+HERE = f"{PACKAGE}.module_utils"
 STEP = "class Copy:\n    def apply(self): ...\n    def undo(self): ...\n"
 
 
@@ -185,6 +192,10 @@ STEP = "class Copy:\n    def apply(self): ...\n    def undo(self): ...\n"
         ("modules/m.py", f"def f():\n    from {HERE}._storage.steps import Copy", ""),
         ("modules/m.py", f"from {HERE}._core.entry import run\nfrom ..module_utils._host import errors", ""),
         ("module_utils/_new/a.py", "import os", "unknown layer _new"),
+        ("plugin_utils/_a.py", "import yaml\nfrom ansible.parsing.vault import VaultLib", ""),
+        ("plugin_utils/_a.py", f"from {HERE}._core.plan import Plan", ""),
+        ("plugin_utils/_a.py", "import requests", "requests is not in the standard library"),
+        ("module_utils/_core/plan.py", f"from {PACKAGE}.plugin_utils._a import b", "_core must not know plugin_utils"),
     ],
 )
 def test_a_wrong_import_is_seen(tmp_path: Path, path: str, text: str, problem: str) -> None:
@@ -197,6 +208,7 @@ def test_a_wrong_import_is_seen(tmp_path: Path, path: str, text: str, problem: s
         "module_utils/_storage/steps.py": STEP,
         "module_utils/_storage/eager.py": "from .steps import Copy\nx = Copy",
         "module_utils/_docker/__init__.py": "",
+        "plugin_utils/_a.py": "",
         path: text,
     }
     for name, content in tree.items():

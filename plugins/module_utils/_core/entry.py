@@ -8,20 +8,16 @@ import atexit
 import contextlib
 import gc
 import os
-import re
 import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.microvm.host.plugins.module_utils._core import result
+from ansible_collections.microvm.host.plugins.module_utils._core import items, result
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._host.names import shown
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
-
-BESIDE_LIST = frozenset({"purge", "timeout", "refresh"})
 
 
 class Module(AnsibleModule):
@@ -34,18 +30,18 @@ class Module(AnsibleModule):
         super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
-        for field, text in _texts(self.given):
-            if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-                self._refuse(field, "%s has a character that is not text" % shown(text))  # Ansible can't log it
-            if text.strip().lower().lstrip("+-") in ("inf", "infinity") and field.split(".")[-1] == "timeout":
-                self._refuse(field, "%s is not a number of seconds" % shown(text))  # Ansible can't convert it
+        error = items.unreadable(self.given)
+        if error is not None:
+            self._refuse(error)
 
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
         """As AnsibleModule's, with the ``error`` every failure carries."""
         if "error" not in more:
-            if msg.startswith("Unsupported parameters"):
-                self._refuse_unknown()
-            field = self._field_of(msg)
+            unknown = items.unknown(self.given, self.argument_spec) if msg.startswith("Unsupported") else None
+            if unknown is not None:
+                # What was misspelt may be "password", and nothing would mask its value.
+                self._refuse(unknown, invocation={"module_args": {}})
+            field = items.field_of(msg, self.given, self.argument_spec)
             if field and field not in msg:
                 msg = "%s: %s" % (field, msg)
             more["error"] = HostError("invalid", msg, "see ansible-doc for the options", field=field).as_dict()
@@ -75,50 +71,8 @@ class Module(AnsibleModule):
                 sys.stderr.flush()
                 os._exit(self.code)
 
-    def _refuse(self, field: str, message: str) -> t.NoReturn:
-        error = HostError("invalid", message, field=field)
-        self.fail_json(result.sentence(error), error=error.as_dict())
-
-    def _refuse_unknown(self) -> None:
-        """Name an option that does not exist, with its item: AnsibleModule names only the list."""
-        places: list[tuple[str, t.Any, dict[str, t.Any]]] = [("", self.given, self.argument_spec)]
-        for name, option in self.argument_spec.items():
-            if option.get("elements") == "dict" and isinstance(self.given.get(name), list):
-                each = enumerate(self.given[name])
-                places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
-        for prefix, item, spec in places:
-            known = [*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))]
-            for key in item if isinstance(item, dict) else ():
-                if key not in known:
-                    import difflib  # only when something is wrong
-
-                    near = difflib.get_close_matches(str(key), known, 1)
-                    hint = "did you mean %s?" % near[0] if near else "ansible-doc tells the options"
-                    error = HostError("invalid", "%s%s is not an option" % (prefix, key), hint, prefix + str(key))
-                    self.fail_json(result.sentence(error), error=error.as_dict())
-
-    def _field_of(self, msg: str) -> str | None:
-        """The option a message of AnsibleModule is about: it names all but a list whose element is no dict."""
-        lists = [name for name, option in self.argument_spec.items() if option.get("elements") == "dict"]
-        names = [*self.argument_spec, *(name for each in lists for name in self.argument_spec[each]["options"])]
-        named = [name for name in names if re.search(r"\b%s\b" % re.escape(name), msg)]
-        quoted = [name for name in named if "'%s'" % name in msg]
-        given = [name for name in lists if self.given.get(name) is not None]
-        return next(iter([*quoted, *named, *given]), None)
-
-
-def _texts(value: t.Any, field: str = "") -> t.Iterator[tuple[str, str]]:
-    """Every text in what the user gave, with the option it stands in."""
-    if isinstance(value, str):
-        yield field, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            name = str(key)
-            yield field or "the options", name
-            yield from _texts(inner, "%s.%s" % (field, name) if field else name)
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, "%s[%d]" % (field, index))
+    def _refuse(self, error: HostError, **more: t.Any) -> t.NoReturn:
+        self.fail_json(result.sentence(error), error=error.as_dict(), **more)
 
 
 def run(
@@ -136,12 +90,12 @@ def run(
     module.leave_quickly()
     try:
         _require_root(module)
-        items, fields, given = _items(module, item, plural)
+        each, fields, given = items.split(module.params, module.given, item, plural)
         from ansible_collections.microvm.host.plugins.module_utils._core import run as runner
 
         outcome = runner.converge(
             kind(),
-            items,
+            each,
             given,
             fields,
             purge=bool(module.params.get("purge")),
@@ -190,42 +144,6 @@ def _require_root(module: Module) -> None:
             "this process has a mount namespace of its own: what it mounts the host would not see",
             "connect to the host itself, not through a service with a private mount namespace",
         )
-
-
-def _items(
-    module: Module, item: dict[str, t.Any], plural: str
-) -> tuple[list[dict[str, t.Any]], list[str], list[dict[str, t.Any]]]:
-    """The items, how messages name their options (prefix), and what the user gave for each."""
-    names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
-    listed = module.params.get(plural)
-    if listed is None:
-        if module.params.get("purge"):
-            hint = "name all that shall stay in %s" % plural
-            raise HostError("invalid", "purge is only for a call with %s" % plural, hint, field="purge")
-        given = {names.get(key, key): value for key, value in module.given.items()}
-        return [{key: module.params[key] for key in item}], [""], [given]
-    beside = sorted(set(module.given) - BESIDE_LIST - {plural})
-    if beside:
-        raise HostError(
-            "invalid",
-            "%s can't stand beside %s" % (", ".join(beside), plural),
-            "put it into the items",
-            field=beside[0],
-        )
-    items, prefixes, raw = [], [], []
-    for index, values in enumerate(listed):
-        if values is None:
-            raise HostError("invalid", "%s[%d] is empty" % (plural, index), field="%s[%d]" % (plural, index))
-        values = dict(values)
-        source = module.given.get(plural)
-        asked = dict(source[index]) if isinstance(source, list) and isinstance(source[index], dict) else {}
-        asked = {names.get(key, key): value for key, value in asked.items()}
-        if asked.get("timeout") is None and "timeout" in module.given:
-            values["timeout"] = module.params["timeout"]
-        items.append(values)
-        prefixes.append("%s[%d]." % (plural, index))
-        raw.append(asked)
-    return items, prefixes, raw
 
 
 def _unforeseen(error: Exception) -> HostError:

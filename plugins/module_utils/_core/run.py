@@ -17,6 +17,18 @@ from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 
+class Reporting(t.Protocol):
+    """What the outcome needs of a resource."""
+
+    name: str
+
+    def report(self, wanted: t.Any, seen: t.Any) -> dict[str, t.Any]:
+        """One returned item, without name, changed, actions and error."""
+
+    def remarks(self, wanted: t.Any, seen: t.Any) -> list[str]:
+        """What to warn of, of an item that did not fail."""
+
+
 class Item:
     """One item on its way through a call."""
 
@@ -46,7 +58,7 @@ def converge(
     """
     begun = time.monotonic()
     wanted = [resource.validate(*each) for each in zip(options, given, prefixes)]
-    _refuse_duplicates(wanted, prefixes)
+    refuse_duplicates(wanted, prefixes)
     resource.together(wanted)
     if purge:
         listed = {each.name for each in wanted}
@@ -77,10 +89,11 @@ def converge(
         _make_do(resource, items, seen, check)
         if not check:
             seen = resource.observe([item.wanted for item in items])
-    return _outcome(resource, items, seen)
+    return outcome_of(resource, items, seen)
 
 
-def _refuse_duplicates(wanted: t.Sequence[t.Any], prefixes: t.Sequence[str]) -> None:
+def refuse_duplicates(wanted: t.Sequence[t.Any], prefixes: t.Sequence[str]) -> None:
+    """Refuse a call that names a resource twice."""
     names: dict[str, str] = {}
     for each, prefix in zip(wanted, prefixes):
         if each.name in names:
@@ -191,7 +204,8 @@ def _left(item: Item, begun: float) -> int:
     return max(1, int(item.wanted.timeout) - int(time.monotonic() - begun))
 
 
-def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcome:
+def outcome_of(resource: Reporting, items: t.Sequence[Item], seen: t.Any) -> Outcome:
+    """What the call returns of its items, each with its plan or its error."""
     outcome = Outcome()
     for item in items:
         plan = item.plan

@@ -43,13 +43,16 @@ def _inode(status: os.stat_result) -> str:
 
 
 @contextlib.contextmanager
-def holding(resource: str, name: str, seconds: float) -> t.Iterator[None]:
+def holding(resource: str, name: str, seconds: float, directory: str | None = None) -> t.Iterator[None]:
     """Hold the lock of one resource. Waits up to ``seconds``, then raises ``busy`` naming the pid that has it.
+
+    ``directory`` has the lock files of what is not a host's own; by default DIRECTORY.
 
     The file stays: removing it would let two processes lock two files of one name.
     """
-    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    path = os.path.join(DIRECTORY, "%s-%s" % (resource, name))
+    directory = directory or DIRECTORY
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    path = os.path.join(directory, "%s-%s" % (resource, name))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         until = time.monotonic() + seconds

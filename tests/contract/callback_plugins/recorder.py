@@ -32,7 +32,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def _record(self, result: Any, failed: bool) -> None:
-        exports = [Path(name) for name in os.environ["MICROVM_EXPORTS"].split(os.pathsep)]
+        exports = [Path(name) for name in os.environ["MICROVM_EXPORTS"].split(os.pathsep) if name]
         line = {"result": {**result.result, "failed": failed}, "served": served(exports)}
         with open(os.environ["MICROVM_RESULTS"], "a", encoding="utf-8") as file:
             file.write(json.dumps(line, default=str) + "\n")
