@@ -22,6 +22,9 @@ REAP_SECONDS = 1.0
 """How long after its deadline a killed child may take to go before it is abandoned and named."""
 LAST_LOOK = 0.05
 """How long a child that was killed late is given at least, s."""
+REPORT_SECONDS = 1.0
+"""How often a child tells of its progress at most."""
+Reported = t.Callable[[t.Any], None]
 
 
 class Child:
@@ -38,7 +41,10 @@ class Child:
         self.deadline = time.monotonic() + seconds
         self.answers: list[t.Any] = []
         self.ended = False
+        self.reported: Reported | None = None
+        """Hears of progress; each report puts the deadline off to ``seconds`` from then."""
         self._error: HostError | None = None
+        self._progressed = False
         self._rest = b""
         self.fd, writing = os.pipe()
         self.pid = os.fork()
@@ -68,6 +74,11 @@ class Child:
                 tag, value = json.loads(line)
                 if tag == "error":
                     self._error = HostError.unpacked(value)
+                elif tag == "progress":
+                    self._progressed = True
+                    self.deadline = time.monotonic() + self.seconds
+                    if self.reported is not None:
+                        self.reported(value)
                 else:
                     self.answers.append(value)
 
@@ -77,7 +88,8 @@ class Child:
             return
         left = self._close(kill=True)
         hint = "check the server and the network, or raise timeout"
-        message = "timed out after %g s while %s" % (self.seconds, self.what)
+        how = "no progress for" if self._progressed else "timed out after"
+        message = "%s %g s while %s" % (how, self.seconds, self.what)
         if left:
             message += "; process %d does not die and was left behind" % self.pid
         self._error = HostError("timeout", message, hint)
@@ -150,6 +162,41 @@ def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.N
             send(told.packed(), "error")
     finally:
         os._exit(0)
+
+
+def die_with(parent: int) -> None:
+    """In a child: be killed when ``parent`` dies, so that whoever takes its place finds nobody at work."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, prctl(2)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+class Progress:
+    """In a child whose work is long: tells how far it is, so that its deadline is for standing still only.
+
+    Called with bytes done and bytes in all. What is reported: ``percent``, ``rate`` (bytes/s), ``seconds_left``.
+    """
+
+    def __init__(self, send: t.Callable[..., None]) -> None:
+        self._send = send
+        self._begun = time.monotonic()
+        self._last = (self._begun, 0)
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last[0] < REPORT_SECONDS or done == self._last[1]:
+            return
+        self._last = (now, done)
+        rate = done / (now - self._begun)
+        left = (total - done) / rate if rate else 0.0
+        percent = min(100, 100 * done // total) if total else 100
+        self._send({"percent": percent, "rate": int(rate), "seconds_left": round(left, 1)}, "progress")
+
+    def alive(self) -> None:
+        """Something goes on that does not tell how far it is."""
+        self._send({}, "progress")
 
 
 def wait_any(children: t.Sequence[Child]) -> Child:
