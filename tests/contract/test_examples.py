@@ -262,7 +262,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
 ROWS = """
 import sqlite3
 with sqlite3.connect("/var/lib/microvm/registry.db") as registry:
-    registry.execute("INSERT INTO volumes VALUES ('nas', 'web1-root', 4096)")
+    registry.execute("INSERT INTO volumes VALUES ('web1-root', 'nas', 4096, 'u', '{}')")
     registry.execute("INSERT INTO docker_volumes (name, opts, created) VALUES (?, ?, ?)", (
         "web", '{"server": "nas1", "path": "/export/rw2"}', "2026-11-21T06:58:03Z"))
     registry.execute("INSERT INTO journal VALUES ('0', 'backend', 'nas', 4711, 0, '[]', '{}')")

@@ -50,10 +50,11 @@ CREATE TABLE backends (
 );
 CREATE UNIQUE INDEX one_default ON backends (is_default) WHERE is_default = 1;
 CREATE TABLE volumes (
+  name TEXT PRIMARY KEY,
   backend TEXT NOT NULL REFERENCES backends (name),
-  name TEXT NOT NULL,
   size INTEGER NOT NULL,
-  PRIMARY KEY (backend, name)
+  uuid TEXT NOT NULL,
+  config TEXT NOT NULL
 );
 CREATE TABLE docker_volumes (
   name TEXT PRIMARY KEY,

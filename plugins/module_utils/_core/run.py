@@ -18,8 +18,9 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 class Item:
     """One item on its way through a call."""
 
-    def __init__(self, wanted: t.Any) -> None:
+    def __init__(self, wanted: t.Any, check: bool) -> None:
         self.wanted = wanted
+        self.check = check
         self.plan: Plan | None = None
         self.error: HostError | None = None
         self.settled: list[str] = []
@@ -48,7 +49,7 @@ def converge(
     if purge:
         listed = {each.name for each in wanted}
         wanted += [resource.removal(name) for name in resource.registered() if name not in listed]
-    items = [Item(each) for each in wanted]
+    items = [Item(each, check) for each in wanted]
     seen = resource.observe(wanted)
     for item in items:
         _plan(resource, item, seen)
@@ -120,6 +121,12 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
         item.plan = resource.plan(item.wanted, seen)
     except HostError as error:
         item.error = error
+        return
+    if item.plan.assumes is not None and item.check:
+        item.plan.notes["assumes"] = [item.plan.assumes.message]
+        item.plan.warnings.append("planned as if an earlier task had seen to this: %s" % item.plan.assumes.message)
+    elif item.plan.assumes is not None:
+        item.error = item.plan.assumes
 
 
 def _contact(items: t.Sequence[Item]) -> None:

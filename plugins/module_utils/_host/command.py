@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -16,6 +17,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 _reading_only = False
 REAP_SECONDS = 1.0
 """How long what a killed program said is waited for."""
+ALIVE_SECONDS = 1.0
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -56,13 +58,57 @@ def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int
         with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
             process.communicate(timeout=REAP_SECONDS)
         raise HostError("timeout", "%s did not end within %g s" % (argv[0], seconds), command=argv) from None
-    if process.returncode not in ok:
-        stderr = err.decode(errors="replace").strip()
-        raise HostError(
-            "refused",
-            "%s failed: %s" % (" ".join(argv), stderr or "return code %d" % process.returncode),
-            command=argv,
-            rc=process.returncode,
-            stderr=stderr,
-        )
+    _refuse_failed(argv, process.returncode, err, ok)
     return out.decode(errors="replace")
+
+
+def run_to_its_end(
+    argv: t.Sequence[str], seconds: float, alive: t.Callable[[], None], keeps: int, ok: t.Container[int] = (0,)
+) -> None:
+    """Run a program that changes a disk and must not be killed while it does.
+
+    ``alive`` is called each second meanwhile. The descriptor ``keeps`` stays open in the program, whatever becomes of
+    this process: a lock that it holds ends with the program. Raises HostError as ``run`` does; at ``timeout`` the
+    program goes on, and its pid is named.
+    """
+    if _reading_only:
+        raise HostError("internal", "%s would write in check mode" % argv[0], "please report this")
+    program = find(argv[0])
+    if program is None:
+        raise HostError("unsupported", "%s is not installed" % argv[0], "the role prepare_host installs it")
+    import tempfile
+
+    with tempfile.TemporaryFile() as said:  # no pipe: it may outlive who reads it
+        process = subprocess.Popen(
+            [program, *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={"LC_ALL": "C", "PATH": SEARCH},
+            start_new_session=True,
+            pass_fds=(keeps,),
+        )
+        until = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=ALIVE_SECONDS)
+                break
+            alive()
+            if time.monotonic() >= until:
+                text = "%s has not ended within %g s and goes on as process %d" % (argv[0], seconds, process.pid)
+                raise HostError("timeout", text, "run this again when it has ended", command=argv)
+        said.seek(0)
+        _refuse_failed(argv, process.returncode, said.read(), ok)
+
+
+def _refuse_failed(argv: t.Sequence[str], rc: int, said: bytes, ok: t.Container[int]) -> None:
+    if rc in ok:
+        return
+    text = said.decode(errors="replace").strip()
+    raise HostError(
+        "refused",
+        "%s failed: %s" % (" ".join(argv), text or "return code %d" % rc),
+        command=argv,
+        rc=rc,
+        stderr=text,
+    )
