@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.docker.conftest import Engine
 from tests.lab import counts
@@ -231,19 +235,28 @@ def test_podman_waits_longer_than_five_seconds(engine: Engine) -> None:
     engine.run("podman volume rm pv")
 
 
-def test_a_volume_on_a_backend(engine: Engine) -> None:
-    backend = {"name": "nfs-prod", "kind": "nfs", "server": "nas1", "export": "/export/rw"}
-    engine.module("storage_backend", backend)
+@pytest.fixture
+def backend(engine: Engine) -> Iterator[dict[str, Any]]:
+    found = {"name": "nfs-prod", "kind": "nfs", "server": "nas1", "export": "/export/rw"}
+    engine.module("storage_backend", found)
+    yield found
+    engine.clear()
+    engine.module("storage_backend", {"name": "nfs-prod", "state": "absent"})
+
+
+def test_a_volume_on_a_backend(engine: Engine, backend: dict[str, Any]) -> None:
     engine.run("docker volume create -d nfsd --opt backend=nfs-prod vol")
     engine.run(f"{RUN} --rm -v vol:/data alpine touch /data/file")
     assert (engine.nas.data("rw") / "docker-volumes" / "vol" / "file").exists()
-    for change in ({"state": "absent"}, {"enabled": False}, {"options": "timeo=100"}):
+    for change in ({"state": "absent"}, {"options": "timeo=100"}):
         refused = engine.module("storage_backend", {**backend, **change}, check=False)
         assert "docker_volume vol" in refused["msg"], refused
+    engine.module("storage_backend", {**backend, "enabled": False})
+    for command in (f"{RUN} --rm -v vol:/data alpine true", "docker volume create -d nfsd --opt backend=nfs-prod new"):
+        done = engine.run(command, check=False)
+        assert done.returncode and "backend nfs-prod is not in service; enable it" in done.stderr, done
     refused = engine.module("docker_volume_driver", {"state": "absent"}, check=False)
     assert refused["error"]["kind"] == "in_use"
-    engine.run("docker volume rm vol")
-    engine.module("storage_backend", {"name": "nfs-prod", "state": "absent"})
 
 
 def test_subdir_and_what_becomes_of_it(engine: Engine) -> None:

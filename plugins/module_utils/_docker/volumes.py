@@ -212,11 +212,11 @@ class Volumes:
 
         return Child(alone, seconds, doing)
 
-    def _root(self, wanted: definition.Definition) -> tuple[nfs.Asked, str]:
-        """The export a volume is on, and the UUID it must carry. Raises HostError."""
+    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[nfs.Asked, str]:
+        """The export a volume is on, and the UUID it must carry; ``serving``: as state.backend_mount. HostError."""
         if not wanted.backend:
             return mounting.root_asked(wanted, None), ""
-        backend, marker = state.backend_mount(wanted.backend)
+        backend, marker = state.backend_mount(wanted.backend, serving)
         return mounting.root_asked(wanted, backend), marker
 
     def _mounted(self, volume: state.Volume) -> bool:
@@ -235,7 +235,7 @@ class Volumes:
 
     def _attach(self, volume: state.Volume, end: float) -> Task:
         begun = time.monotonic()
-        root, marker = self._root(volume.wanted)
+        root, marker = self._root(volume.wanted, serving=True)
         source = nfs.source(mounting.asked_of(volume.wanted, root))
         if end - begun < LEAST_SECONDS:  # those before it in the queue took all of its time
             raise HostError("timeout", volume.error or "no time was left for mounting %s" % source)
