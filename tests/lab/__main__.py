@@ -69,7 +69,7 @@ def _status(arguments: argparse.Namespace) -> None:
             made_of = f"{host.spec.suite}/{host.spec.variant} {host.spec.memory} MB"
             print(f"  {host.name:8} {host.address:14} {'on' if host.running() else 'off':4} {made_of}")
         for server in lab.servers.values():
-            kind = "knfsd" if isinstance(server, Filer) else "ganesha"
+            kind = "knfsd" if isinstance(server, Filer) else server.spec.kind
             print(f"  {server.name:8} {server.address:14} {'on' if server.running() else 'off':4} {kind}")
 
 

@@ -44,6 +44,11 @@ class Filer:
         self.address, self.address6 = host.address, host.address6
         self.exports = {name: f"/export/{name}" for name in EXPORTS}
 
+    @property
+    def described(self) -> dict[str, object]:
+        """What the inventory says of it."""
+        return {"address": self.address, "address6": self.address6, "exports": self.exports}
+
     def running(self) -> bool:
         """Whether the host's power is on."""
         return self.host.running()

@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.lab.machine import LabError, run, say
 from tests.lab.mirror import Mirror, read_mirror
 from tests.lab.proxy import PackageProxy
-from tests.lab.recipes import ENABLED, HOST_FILES, HOST_USER, KEPT_GENERATOR, MASKED, NAS_FILES, Recipe
+from tests.lab.recipes import ENABLED, HOST_FILES, HOST_USER, KEPT_GENERATOR, MASKED, SERVER_FILES, Recipe
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "microvm-lab"
 PACKAGES = CACHE / "packages"
@@ -239,7 +239,7 @@ def _build_nas(recipe: Recipe, mirror: Mirror, proxy: str) -> Path:
     with _scratch() as scratch:
         tree = scratch / "tree"
         _mmdebstrap(tree, recipe.suite, recipe.packages, mirror, proxy, recipe.label, "--variant=minbase")
-        _write_files(tree, NAS_FILES)
+        _write_files(tree, SERVER_FILES[recipe.variant])
         target = _nas_tree(recipe)
         os.rename(tree, target)
         return target

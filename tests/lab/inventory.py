@@ -35,10 +35,7 @@ def write_inventory(lab: Lab, path: Path) -> None:
 
     The file is JSON, which every YAML reader takes.
     """
-    servers = {
-        name: {"address": server.address, "address6": server.address6, "exports": server.exports}
-        for name, server in lab.servers.items()
-    }
+    servers = {name: server.described for name, server in lab.servers.items()}
     filers = {name: lab.filer_host(name) for name in lab.servers if lab.is_filer(name)}
     inventory = {
         "all": {

@@ -16,22 +16,30 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.lab import images
+from tests.lab.container import Container, ServerSpec
 from tests.lab.daemon import Daemon, end_ssh
 from tests.lab.filer import Filer
 from tests.lab.host import Host, HostSpec
 from tests.lab.inventory import write_inventory
 from tests.lab.machine import LabError, ensure_machine, run, say
 from tests.lab.network import Network, free_number
-from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe
-from tests.lab.server import NfsServer, ServerSpec
+from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, samba_recipe
+from tests.lab.samba import SmbServer
+from tests.lab.server import NfsServer
 
 RUN = Path("/run/microvm-lab")
 WORK = Path("/var/tmp/microvm-lab")
-FIRST_HOST, FIRST_FILER, FIRST_SERVER = 11, 61, 71
-SERVER_KINDS = ("nfs", "knfsd", "dead")
-"""nfs: ganesha in a container (nas1, ...); knfsd: a host serving NFS (filer1, ...); dead: always there anyway."""
+FIRST_HOST, FIRST_FILER = 11, 61
+SERVER_KINDS = ("nfs", "smb", "knfsd", "dead")
+"""nfs: ganesha in a container (nas1, ...); smb: Samba in a container (smb1, ...); knfsd: a host serving NFS
+(filer1, ...); dead: always there anyway."""
+CONTAINERS: dict[str, tuple[str, int, Recipe, type[Container]]] = {
+    "nfs": ("nas", 71, nas_recipe(), NfsServer),
+    "smb": ("smb", 81, samba_recipe(), SmbServer),
+}
+"""Of each kind: how its servers' names begin, the number of the first one's address, its image, its class."""
 
-Server = NfsServer | Filer
+Server = Container | Filer
 
 
 class Lab:
@@ -73,7 +81,7 @@ class Lab:
         state = {
             "number": self.network.number,
             "hosts": [asdict(spec) for spec in [host.spec for host in self.hosts.values()] + filers],
-            "servers": [asdict(server.spec) for server in self.servers.values() if isinstance(server, NfsServer)],
+            "servers": [asdict(server.spec) for server in self.servers.values() if isinstance(server, Container)],
         }
         fresh = self.directory / "lab.json.new"
         fresh.write_text(json.dumps(state, indent=2))
@@ -87,7 +95,7 @@ class Lab:
             self.hosts[spec.name] = host
 
     def _add_server(self, spec: ServerSpec) -> None:
-        self.servers[spec.name] = NfsServer(spec, self.network, self.directory, self.work)
+        self.servers[spec.name] = CONTAINERS[spec.kind][3](spec, self.network, self.directory, self.work)
 
     def is_filer(self, name: str) -> bool:
         """Whether a server is a lab host with a kernel NFS server."""
@@ -136,8 +144,12 @@ class Lab:
         wanted_hosts = [(f"hv{n}", FIRST_HOST + n - 1, host_recipe(suite, variant)) for n in range(1, hosts + 1)]
         filer = host_recipe("trixie", "filer")
         wanted_hosts += [(f"filer{n}", FIRST_FILER + n - 1, filer) for n in range(1, servers.count("knfsd") + 1)]
-        nases = [(f"nas{n}", FIRST_SERVER + n - 1) for n in range(1, servers.count("nfs") + 1)]
-        recipes = [recipe for dummy, dummy2, recipe in wanted_hosts] + ([nas_recipe()] if nases else [])
+        containers = [
+            (f"{prefix}{n + 1}", first + n, kind, recipe)
+            for kind, (prefix, first, recipe, dummy) in CONTAINERS.items()
+            for n in range(servers.count(kind))
+        ]
+        recipes = [recipe for dummy, dummy2, recipe in wanted_hosts] + [each[3] for each in containers]
         with _lock(name):
             fresh = not (RUN / name / "lab.json").exists()
             lab = cls._allocate(name) if fresh else cls.load(name)
@@ -147,9 +159,9 @@ class Lab:
                 for host_name, member, recipe in missing:
                     files = (built[recipe].name, kernel.root.name)
                     lab._add_host(HostSpec(host_name, member, recipe.suite, recipe.variant, memory, *files))
-                for server_name, member in nases:
+                for server_name, member, kind, recipe in containers:
                     if server_name not in lab.servers:
-                        lab._add_server(ServerSpec(server_name, member, built[nas_recipe()].name))
+                        lab._add_server(ServerSpec(server_name, member, built[recipe].name, kind))
                 lab._save()
                 lab._start()
             except BaseException:

@@ -16,12 +16,13 @@ HOST_PACKAGES = (
 
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": ["nfs-common"],
+    "prepared": ["nfs-common", "cifs-utils"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""
 
 NAS_PACKAGES = ["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "dbus", "netbase"]
+SAMBA_PACKAGES = ["samba"]
 SUITES = ("trixie", "bookworm")
 PROXY_PORT = 3142
 PROXY_NAME = "packages.lab"
@@ -116,10 +117,22 @@ dbus-daemon --system --fork
 rpcbind -w
 exec ganesha.nfsd -F -L STDOUT -f /etc/ganesha/ganesha.conf
 """
+# The second one is for clients that are to be refused by its dialect.
+SAMBA_ENTRY = """#!/bin/sh
+set -e
+mkdir -p /run/samba /run/samba-modern
+useradd --no-create-home --non-unique --uid 1000 owner
+for user in svc other; do useradd --no-create-home $user; done
+smbd -D --configfile=/etc/samba/modern.conf
+exec smbd -F --no-process-group --debug-stdout --configfile=/etc/samba/smb.conf
+"""
 NAS_FILES: dict[str, tuple[int, str]] = {
     "etc/machine-id": (0o444, "6d7666737465737400000000000000aa\n"),
     "usr/local/sbin/nas": (0o755, NAS_ENTRY),
 }
+SAMBA_FILES: dict[str, tuple[int, str]] = {"usr/local/sbin/samba": (0o755, SAMBA_ENTRY)}
+SERVER_FILES = {"ganesha": NAS_FILES, "samba": SAMBA_FILES}
+"""Files of a server's tree, by variant."""
 
 
 REVISION = 2
@@ -142,7 +155,7 @@ class Recipe:
 
     def key(self, *extra: str) -> str:
         """First 12 hex digits of a hash over everything that decides the image's content."""
-        parts: list[object] = [asdict(self), NAS_FILES]
+        parts: list[object] = [asdict(self), SERVER_FILES.get(self.variant)]
         if self.kind == "host":
             parts = [REVISION, KEPT_GENERATOR, asdict(self), HOST_FILES, MASKED, ENABLED, extra]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
@@ -156,3 +169,8 @@ def host_recipe(suite: str, variant: str) -> Recipe:
 def nas_recipe() -> Recipe:
     """Recipe of the user-space NFS server's container."""
     return Recipe("nas", "trixie", "ganesha", tuple(NAS_PACKAGES))
+
+
+def samba_recipe() -> Recipe:
+    """Recipe of the SMB server's container."""
+    return Recipe("nas", "trixie", "samba", tuple(SAMBA_PACKAGES))

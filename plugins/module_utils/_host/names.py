@@ -146,6 +146,13 @@ def size(value: object, field: str, least: int = 1) -> int:
     return number
 
 
+def seconds(value: int, field: str) -> int:
+    """A timeout that a user may set: 1 to 3600 seconds."""
+    if not 1 <= value <= 3600:
+        refuse(field, "%d is not within 1 to 3600 seconds" % value)
+    return value
+
+
 def _bytes(value: object, field: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value

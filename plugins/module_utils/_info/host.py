@@ -8,9 +8,9 @@ import os
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
-from ansible_collections.microvm.host.plugins.module_utils._host import locks
+from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
 from ansible_collections.microvm.host.plugins.module_utils._info import docker
-from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
+from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount
 
 LOOKING = 0.8
 """The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
@@ -21,10 +21,10 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
 
     Raises HostError ``invalid`` for a ``timeout`` that is none.
     """
-    nfs_mounts.timeout_of({"timeout": timeout}, "")
+    names.seconds(timeout, "timeout")
 
     def probed(seen: mount.Seen) -> list[str]:
-        local = [row["config"]["path"] for row in seen.backends.values() if row["kind"] == "local_file"]
+        local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
     seen = mount.Seen(probed, timeout * LOOKING)
@@ -32,7 +32,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
     return {
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
         "mounts": [
-            dict(nfs_mounts.described_row(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=user[6:])
+            dict(mount.described(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=user[6:])
             for user, use in sorted(seen.users.items())
             if user.startswith("mount:")
         ],

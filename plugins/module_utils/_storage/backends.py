@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import sqlite3
 import typing as t
 
@@ -14,34 +12,12 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import local_file, mount, nfs, nfs_mounts
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage.kinds import Backend
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
-
-OPTIONS = {
-    "local_file": ("path",),
-    "nfs": ("server", "export", "version", "options", "read_only", "mount_base"),
-}
-"""The options of each kind; those of another kind are refused."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Backend:
-    """A validated item. ``default`` None: as it is. ``given`` are the options the user wrote."""
-
-    name: str
-    state: str
-    timeout: int
-    prefix: str
-    kind: str | None
-    config: dict[str, t.Any] | None
-    base: str
-    enabled: bool
-    default: bool | None
-    claimed: bool = False
-    """True when another item of the call becomes the default."""
 
 
 class Seen(mount.Seen):
@@ -73,24 +49,18 @@ class Backends:
             raise HostError("invalid", "%sname is required" % prefix, field=prefix + "name")
         name = names.name(item["name"], prefix + "name")
         kind, state = item.get("kind"), item["state"]
-        seconds = nfs_mounts.timeout_of(item, prefix)
+        seconds = names.seconds(item["timeout"], prefix + "timeout")
         config, base = None, mount.BASE
         if kind is None and state == "present":
-            raise HostError("invalid", "%skind is required" % prefix, "one of %s" % ", ".join(OPTIONS), prefix + "kind")
+            raise HostError(
+                "invalid", "%skind is required" % prefix, "one of %s" % ", ".join(kinds.KINDS), prefix + "kind"
+            )
         if kind is not None:
-            allowed = OPTIONS[kind]
-            for other, options in OPTIONS.items():
-                for option in options:
-                    if option not in allowed and item.get(option) is not None:
-                        message = "%s%s is an option of %s, and %s is %s" % (prefix, option, other, name, kind)
-                        raise HostError("invalid", message, "leave it out", field=prefix + option)
+            kinds.refuse_foreign(item, kind, name, prefix)
             if state == "present":
-                if kind == "nfs":
-                    config = nfs.asked(item, prefix, item.get("read_only"))
-                    if item.get("mount_base") is not None:
-                        base = names.mount_path(item["mount_base"], prefix + "mount_base")
-                else:
-                    config = local_file.asked(item, prefix)
+                config = kinds.of(kind).asked(item, prefix)
+                if item.get("mount_base") is not None:
+                    base = names.mount_path(item["mount_base"], prefix + "mount_base")
         default = item.get("default")
         return Backend(name, state, seconds, prefix, kind, config, base, bool(item["enabled"]), default)
 
@@ -102,9 +72,9 @@ class Backends:
             raise HostError("invalid", text, "one backend is the default", field=claims[1].prefix + "default")
         identities: dict[str, str] = {}
         for each in wanted:
-            if each.state != "present" or each.config is None:
+            if each.state != "present" or each.config is None or each.kind is None:
                 continue
-            identity = each.config["path"] if each.kind == "local_file" else nfs.identity(each.config)
+            identity = kinds.of(each.kind).identity(each.config)
             if identity in identities:
                 text = "%s and %s are the same place, %s" % (identities[identity], each.name, identity)
                 raise HostError("invalid", text, "name each place once", field=each.prefix + "name")
@@ -127,14 +97,11 @@ class Backends:
 
     def observe(self, wanted: t.Sequence[Backend]) -> Seen:
         """See Resource."""
-        looked_at = [each for each in wanted if each.state != "absent"]
-        users = {"backend:" + each.name for each in looked_at}
 
         def probed(seen: mount.Seen) -> list[str]:
-            used = {use["mount"] for user, use in seen.users.items() if user in users}
-            found = [seen.backends[each.name] for each in looked_at if each.name in seen.backends]
-            local = [row["config"]["path"] for row in found if row["kind"] == "local_file"]
-            return local + [row["path"] for row in seen.rows.values() if row["id"] in used]
+            there = [each.name for each in wanted if each.state != "absent" and each.name in seen.backends]
+            found = [seen.backends[name] for name in there]
+            return [path for row in found for path in kinds.of(row["kind"]).looked_at(row, seen)]
 
         return Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
 
@@ -151,7 +118,8 @@ class Backends:
                 field=wanted.prefix + "kind",
             )
         default = self._default(wanted, seen, row)
-        plan = (self._present_nfs if wanted.kind == "nfs" else self._present_local)(wanted, seen, row)
+        kind = kinds.of(str(wanted.kind))
+        plan = kind.present(wanted, seen, row)
         facets = {"kind": wanted.kind, "enabled": wanted.enabled, "default": default}
         if row is not None:
             plan.before.update(kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
@@ -178,7 +146,7 @@ class Backends:
                 inner(connection, known)
 
         plan.commit = commit
-        if wanted.kind == "nfs" and wanted.enabled:
+        if kind.BOOTS and wanted.enabled:
             with_tool(plan, seen.tool(self.tool))
         return plan
 
@@ -201,66 +169,6 @@ class Backends:
         if not wanted.default and is_default:
             return True  # the other item's commit clears it, in the transaction that sets its own
         return wanted.default
-
-    def _present_nfs(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
-        config = wanted.config or {}
-        read_only = nfs.parsed(config).read_only
-        use = mount.Use(
-            user="backend:" + wanted.name,
-            asked=config,
-            mounted=wanted.enabled,
-            persistent=wanted.enabled,
-            patient=True,
-            path="",
-            base=wanted.base,
-            prefix=wanted.name,
-            probe="read" if read_only else "write",
-            marker=row["uuid"] if row else "any",
-            seconds=wanted.timeout,
-        )
-        current = seen.of(use.user)
-        moves = current is not None and nfs.identity(current["asked"]) != nfs.identity(use.asked)
-        if moves and not seen.volumes.get(wanted.name):
-            use = dataclasses.replace(use, marker="any")
-        if row is not None and current is not None:
-            _refuse_swapped(row, seen.looks.get(current["path"], {}), current["path"])
-        part = mount.present(use, seen)
-        part.before.pop("persistent", None)
-        part.after.pop("persistent", None)
-        plan = Plan(
-            wanted.name,
-            part.before,
-            part.after,
-            part.steps,
-            commit=lambda connection, known: mount.store(connection, use, part, known),
-            contact=functools.partial(nfs_mounts.contact, use) if nfs_mounts.goes_out(part) else None,
-            locks=nfs_mounts.locks_of(part, use),
-            seconds=wanted.timeout,
-            warnings=part.warnings,
-        )
-        if part.pending:
-            plan.notes["pending_remount"] = part.pending
-        return plan
-
-    def _present_local(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
-        config = wanted.config or {}
-        path = config["path"]
-        plan = Plan(wanted.name, {}, {"path": path}, locks=("directory/" + names.hash8(path),), seconds=wanted.timeout)
-        if row is not None:
-            local_file.refuse_change(row["config"], config, wanted.prefix)
-            plan.before["path"] = path
-            looked = seen.looks.get(path, {})
-            there = looked.get("status") != "not_found"
-            plan.before["directory"], plan.after["directory"] = there, True
-            _refuse_swapped(row, looked, path)
-        if row is None or not there:
-            from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
-            marker = row["uuid"] if row is not None and seen.volumes.get(wanted.name) else "any"
-            plan.steps.append(
-                steps.OpenDirectory(path, mount.missing(path, seen, wanted.timeout), marker, wanted.timeout)
-            )
-        return plan
 
     def _absent(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
         if row is None:
@@ -285,26 +193,18 @@ class Backends:
                 "backend %s is the default" % wanted.name,
                 "make another backend the default first (one of %s)" % ", ".join(sorted(left)),
             )
-        user = "backend:" + wanted.name
-        part = mount.absent(user, seen, wanted.timeout)
-        before = dict(part.before, kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
-        before.pop("persistent", None)
-        if row["kind"] == "local_file":
-            before["path"] = row["config"]["path"]
+        plan = kinds.of(row["kind"]).absent(wanted, seen, row)
+        plan.before.update(kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
+        plan.steps.append(Record("forget backend %s, its files stay" % wanted.name))
+        inner = plan.commit
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
             connection.execute("DELETE FROM backends WHERE name = ?", (wanted.name,))
-            mount.forget(connection, user)
+            if inner is not None:
+                inner(connection, known)
 
-        return Plan(
-            wanted.name,
-            before,
-            {},
-            part.steps + [Record("forget backend %s, its files stay" % wanted.name)],
-            commit=commit,
-            locks=nfs_mounts.locks_of(part, None),
-            seconds=wanted.timeout,
-        )
+        plan.commit = commit
+        return plan
 
     def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
         """A host with backends has a default one: of those that did not fail the first, when no other is left."""
@@ -330,13 +230,8 @@ class Backends:
 
     def remarks(self, wanted: Backend, seen: Seen) -> list[str]:
         """See Resource."""
-        row = seen.of("backend:" + wanted.name)
-        if row is not None:
-            return mount.remarks(row, seen)
-        local = seen.backends.get(wanted.name)
-        if local is not None and described(local, seen)["status"] == "unreachable":
-            return ["%s does not answer: check what is mounted there" % local["config"]["path"]]
-        return []
+        row = seen.backends.get(wanted.name)
+        return kinds.of(row["kind"]).remarks(row, seen) if row else []
 
     def kinds(self) -> Kinds:
         """See Resource."""
@@ -357,36 +252,16 @@ def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
         "capabilities": row["capabilities"],
         "volumes": len(seen.volumes.get(row["name"], [])),
     }
-    if row["kind"] == "nfs":
-        used = seen.of("backend:" + row["name"])
-        if used is not None:
-            found.update(nfs_mounts.described_row(used, seen, True))
-            found.pop("persistent")
-            found["state"] = "present"
-    else:
-        path = row["config"]["path"]
-        looked = seen.looks.get(path, {"status": "not_mounted"})
-        found.update({key: looked[key] for key in ("status", "capacity", "probe_seconds") if key in looked}, path=path)
-        if found["status"] != "ok":
-            found["status"] = "not_mounted" if found["status"] in ("not_found", "not_mounted") else "unreachable"
+    found.update(kinds.of(row["kind"]).described(row, seen))
     if not row["enabled"]:
         found["status"] = "disabled"
     return found
 
 
-def _refuse_swapped(row: registry.Row, looked: dict[str, t.Any], path: str) -> None:
-    if looked.get("status") == "ok" and row["identity"] == "marker" and looked.get("uuid") != row["uuid"]:
-        raise HostError(
-            "conflict",
-            "%s no longer carries the marker of backend %s (found %s, expected %s)"
-            % (path, row["name"], looked.get("uuid") or "none", row["uuid"]),
-            "another file system is there, or it was emptied: put the right one back, or remove the backend",
-        )
-
-
 def _store(
     connection: sqlite3.Connection, wanted: Backend, row: registry.Row | None, default: bool, known: Known
 ) -> None:
+    kind = kinds.of(str(wanted.kind))
     uuid = known.get("uuid") or (row or {}).get("uuid")
     taken = registry.rows(connection, "SELECT name FROM backends WHERE uuid = ? AND name != ?", uuid, wanted.name)
     if taken:
@@ -401,21 +276,10 @@ def _store(
         "config": wanted.config,
         "uuid": uuid,
         "identity": known.get("identity") or (row or {}).get("identity"),
-        "capabilities": _capabilities(wanted, known) if "capacity" in known else (row or {}).get("capabilities"),
+        "capabilities": kind.capabilities(wanted.config or {}, known)
+        if "capacity" in known
+        else (row or {}).get("capabilities"),
         "enabled": int(wanted.enabled),
         "is_default": int(default),
     }
     registry.put(connection, "backends", values)
-
-
-def _capabilities(wanted: Backend, known: Known) -> list[str]:
-    """What the backend showed it can do when it was tried."""
-    found = {
-        "clone_from_image": "locks" in known,
-        "fast_clone": bool(known.get("fast_clone")),
-        "snapshot": "locks" in known,
-        "resize": "locks" in known,
-        "external": wanted.kind != "local_file",
-        "multi_host": wanted.kind != "local_file" and bool(known.get("locks")),
-    }
-    return [name for name, holds in found.items() if holds]

@@ -1,25 +1,86 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The storage kind local_file: a directory of this host. Private to microvm.host."""
+"""The kind of backend local_file: a directory of this host. Private to microvm.host."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
 
+BOOTS = False
 PATH = "/var/lib/microvm/volumes"
 
 
 def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
-    """The configuration of validated options. Raises ``invalid``."""
+    """See Kind."""
     path = PATH if item.get("path") is None else item["path"]
     return {"path": names.mount_path(path, prefix + "path", "volumes in %s would lie among files of the system")}
 
 
-def refuse_change(before: dict[str, t.Any], after: dict[str, t.Any], prefix: str) -> None:
-    """The directory is the identity of a local backend: it does not change. Raises ``conflict``."""
+def identity(config: dict[str, t.Any]) -> str:
+    """See Kind."""
+    return str(config["path"])
+
+
+def looked_at(row: registry.Row, seen: mount.Seen) -> list[str]:
+    """See Kind."""
+    return [row["config"]["path"]]
+
+
+def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    """See Kind. Raises ``conflict`` for another path: the directory is the identity of a local backend."""
+    config = wanted.config or {}
+    path = config["path"]
+    plan = Plan(wanted.name, {}, {"path": path}, locks=("directory/" + names.hash8(path),), seconds=wanted.timeout)
+    there = False
+    if row is not None:
+        _refuse_change(row["config"], config, wanted.prefix)
+        plan.before["path"] = path
+        looked = seen.looks.get(path, {})
+        there = looked.get("status") != "not_found"
+        plan.before["directory"], plan.after["directory"] = there, True
+        kinds.refuse_swapped(row, looked, path)
+    if not there:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+
+        marker = row["uuid"] if row is not None and seen.volumes.get(wanted.name) else "any"
+        plan.steps.append(steps.OpenDirectory(path, mount.missing(path, seen, wanted.timeout), marker, wanted.timeout))
+    return plan
+
+
+def absent(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
+    """See Kind."""
+    return Plan(wanted.name, {"path": row["config"]["path"]}, {}, seconds=wanted.timeout)
+
+
+def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+    """See Kind."""
+    path = row["config"]["path"]
+    looked = seen.looks.get(path, {"status": "not_mounted"})
+    found = {key: looked[key] for key in ("status", "capacity", "probe_seconds") if key in looked}
+    if found["status"] != "ok":
+        found["status"] = "not_mounted" if found["status"] in ("not_found", "not_mounted") else "unreachable"
+    return dict(found, path=path)
+
+
+def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
+    """See Kind."""
+    if described(row, seen)["status"] == "unreachable":
+        return ["%s does not answer: check what is mounted there" % row["config"]["path"]]
+    return []
+
+
+def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:
+    """See Kind."""
+    return kinds.capable(known, external=False)
+
+
+def _refuse_change(before: dict[str, t.Any], after: dict[str, t.Any], prefix: str) -> None:
     if before["path"] != after["path"]:
         raise HostError(
             "conflict",

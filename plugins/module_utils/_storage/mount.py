@@ -8,6 +8,7 @@ A mount resource or a backend is a user of a mount; the mount is made for the fi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sqlite3
 import time
@@ -15,18 +16,15 @@ import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, probe, units
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 BASE = "/var/lib/microvm/mounts"
-PROGRAM = "/usr/sbin/mount.nfs"
-"""What systemd mounts NFS with; this collection needs no program for it."""
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
 
 REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "virtiofs")
@@ -66,7 +64,7 @@ class Seen:
             self.stacks.setdefault(mount.path, []).append(mount)
         hung = set() if hung is None else hung
         tops = {path: stack[-1].id for path, stack in self.stacks.items()}
-        backed = {row["config"]["path"] for row in self.backends.values() if row["kind"] == "local_file"}
+        backed = {row["config"]["path"] for row in self.backends.values() if "path" in row["config"]}
         wanted = [path for path in probed(self) if path in tops or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
         paths = [path for path in wanted if (path, tops.get(path)) not in hung]
@@ -155,20 +153,21 @@ class Use:
 def present(use: Use, seen: Seen) -> Part:
     """The steps that give ``use`` its mount. Raises HostError ``conflict`` or ``in_use`` naming who is in the way."""
     row = seen.of(use.user)
-    identity = nfs.identity(use.asked)
+    system = filesystems.of(use.asked)
+    identity = system.identity(use.asked)
     shared = seen.by_identity(identity)
     if shared is not None and (row is None or shared["id"] != row["id"]):
         others = ", ".join(seen.users_of(shared, use.user))
         if row is not None:
-            raise HostError("conflict", "%s is already the mount of %s" % (nfs.source(use.asked), others))
+            raise HostError("conflict", "%s is already the mount of %s" % (system.source(use.asked), others))
         if shared["asked"] != use.asked:
             hint = "use the same version and options, or remove the first"
             raise HostError(
-                "conflict", "%s is mounted for %s with other options" % (nfs.source(use.asked), others), hint
+                "conflict", "%s is mounted for %s with other options" % (system.source(use.asked), others), hint
             )
         if use.path and use.path != shared["path"]:
             hint = "leave path out to share that mount"
-            text = "%s is mounted for %s on %s" % (nfs.source(use.asked), others, shared["path"])
+            text = "%s is mounted for %s on %s" % (system.source(use.asked), others, shared["path"])
             raise HostError("conflict", text, hint, field="path")
         row = shared
     elif row is not None and row["asked"] != use.asked:
@@ -185,8 +184,8 @@ def present(use: Use, seen: Seen) -> Part:
     return _existing(use, seen, row)
 
 
-def _facets(asked: dict[str, t.Any], path: str, persistent: bool) -> dict[str, t.Any]:
-    found = {key: asked[key] for key in ("server", "export", "version", "options")}
+def _facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, t.Any]:
+    found = {key: value for key, value in asked.items() if key != "kind"}
     if path:
         found["path"] = path
     found["persistent"] = persistent
@@ -207,7 +206,7 @@ def _new(use: Use, seen: Seen) -> Part:
     if use.persistent:
         _boot(part, use, use.path, None)
     if not part.steps:
-        part.steps.append(Record("register %s" % nfs.source(use.asked)))
+        part.steps.append(Record("register %s" % filesystems.of(use.asked).source(use.asked)))
     return part
 
 
@@ -251,7 +250,7 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
     if use.marker and (own is None or row["asked"] != use.asked) and not _goes_out(part.steps):
         part.steps.insert(0, _attach(use, seen, path, place=False))  # a backend is tried before it counts
     if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
-        part.steps.append(Record("register %s" % nfs.source(use.asked)))
+        part.steps.append(Record("register %s" % filesystems.of(use.asked).source(use.asked)))
     return part
 
 
@@ -265,12 +264,12 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     part.after["mounted"] = "yes"
     if not found and row["attached"] == use.asked:
         return
-    wanted = nfs.parsed(use.asked)
     if flags_only and stack:
         from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
         before = [flag for flag in stack[-1].flags if flag in PER_MOUNT]
-        part.steps.append(steps.SetFlags(use.asked, path, list(wanted.flags), before, use.seconds))
+        wanted = list(filesystems.of(use.asked).parsed(use.asked).flags)
+        part.steps.append(steps.SetFlags(use.asked, path, wanted, before, use.seconds))
         return
     who = holders.of_mount(path) if stack else []
     attach = _attach(use, seen, path, place=not who, replaces=bool(stack))
@@ -308,6 +307,9 @@ def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool 
 
 
 def _goes_out(steps: t.Sequence[Step]) -> bool:
+    """True when one of the steps needs the server."""
+    if not steps:
+        return False
     from ansible_collections.microvm.host.plugins.module_utils._storage.steps import AttachMount
 
     return any(isinstance(step, AttachMount) for step in steps)
@@ -324,9 +326,10 @@ def _boot(part: Part, use: Use, path: str, previous: str | None) -> None:
     from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
     part.steps += [steps.WriteUnit(use.asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
-    if not os.path.exists(PROGRAM):
-        text = "%s is missing, so systemd can't mount it at boot: install nfs-common or nfs-utils (role prepare_host)"
-        part.warnings.append(text % PROGRAM)
+    program, packages = filesystems.of(use.asked).PROGRAM
+    if not os.path.exists(program):
+        text = "%s is missing, so systemd can't mount it at boot: install %s (role prepare_host)"
+        part.warnings.append(text % (program, packages))
 
 
 def _remove_unit(path: str, previous: str) -> list[Step]:
@@ -341,27 +344,21 @@ def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: 
         return "no", False
     top = stack[-1]
     attached = row["attached"] or row["asked"]
+    system = filesystems.of(attached)
     if len(stack) > 1:
         return "%d mounts stacked" % len(stack), False
-    if not nfs.is_mount_of(top, attached, row["address"]):
+    if not system.is_mount_of(top, attached, row["address"]):
         return "other source %s" % top.source, False
     if looked.get("status") == "stale":
         return "stale", False
-    now = nfs.shown(top, attached)
+    now = system.shown(top, attached)
     then = row["shown"] or {}
     drifted = sorted(key for key in {**now, **then} if now.get(key, "-") != then.get(key, "-"))
     if drifted:
         return "options drifted: %s" % ", ".join(drifted), set(drifted) <= PER_MOUNT and row["attached"] == use.asked
     if row["attached"] != use.asked:
-        return "", _only_flags_differ(attached, use.asked, top)
+        return "", system.only_flags_differ(attached, use.asked, top)
     return "", False
-
-
-def _only_flags_differ(one: dict[str, t.Any], two: dict[str, t.Any], top: mounts.Mount) -> bool:
-    same = all(one[key] == two[key] for key in ("server", "export"))
-    first, second = nfs.parsed(one), nfs.parsed(two)
-    speaks = parser.negotiated_version(top.options) in parser.versions(two["version"])
-    return same and speaks and first.superblock == second.superblock
 
 
 def absent(user: str, seen: Seen, seconds: float) -> Part:
@@ -391,7 +388,7 @@ def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) ->
         live = {"attached": use.asked, "shown": known["shown"]}
         live.update({key: known[key] for key in ("version", "address") if key in known})
     values = {
-        "identity": nfs.identity(use.asked),
+        "identity": filesystems.of(use.asked).identity(use.asked),
         "path": known.get("path", row["path"]),
         "asked": use.asked,
         **{key: live.get(key, row[key]) for key in ("attached", "shown", "version", "address")},
@@ -418,10 +415,11 @@ def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     stack = seen.stack(row["path"])
     found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
     attached = row["attached"] or row["asked"]
-    if not stack or not nfs.is_mount_of(stack[-1], attached, row["address"]):
+    system = filesystems.of(attached)
+    if not stack or not system.is_mount_of(stack[-1], attached, row["address"]):
         return found
     looked = seen.looks.get(row["path"], {})
-    found["version_negotiated"] = parser.negotiated_version(stack[-1].options) or row["version"]
+    found["version_negotiated"] = system.negotiated(stack[-1]) or row["version"]
     found["status"] = looked.get("status", "ok")
     if found["status"] == "ok" and "ro" in stack[-1].flags + stack[-1].options:
         found["status"] = "read_only"
@@ -440,20 +438,74 @@ def remarks(row: registry.Row, seen: Seen) -> list[str]:
     if found == "not_mounted":
         return []
     told = []
+    system = filesystems.of(attached)
     server = attached["server"] + (" (%s)" % row["address"] if row["address"] not in (None, attached["server"]) else "")
     if found == "unreachable":
         text = (
             "mounted, but unreachable: %s does not answer for %s; check the server and the network. What uses %s waits"
         )
-        told.append((text + " until it answers again") % (server, attached["export"], row["path"]))
+        told.append((text + " until it answers again") % (server, system.place(attached), row["path"]))
     if found == "stale":
-        text = "mounted, but stale: %s no longer knows the export %s; export it there again, or stop what uses %s"
-        told.append((text + " and run this again") % (server, attached["export"], row["path"]))
-    asked, used = nfs.connections(seen.stack(row["path"])[-1], attached)
-    if asked not in (None, used):
-        text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
-        told.append(text % (used, asked, server))
-    return told
+        text = "mounted, but stale: %s no longer knows %s; export it there again, or stop what uses %s"
+        told.append((text + " and run this again") % (server, system.place(attached), row["path"]))
+    return told + system.remarks(seen.stack(row["path"])[-1], attached)
+
+
+def described(row: registry.Row, seen: Seen, persistent: bool) -> dict[str, t.Any]:
+    """A returned mount, from its row and what was seen."""
+    found = filesystems.of(row["asked"]).described(row["asked"])
+    found.update(status(row, seen))
+    found["state"] = "present" if found["status"] == "not_mounted" else "mounted"
+    found["persistent"] = persistent
+    if found["state"] == "mounted" and row["attached"] != row["asked"]:
+        found["pending_remount"] = holders.of_mount(row["path"])
+    return found
+
+
+def planned(name: str, use: Use, part: Part) -> Plan:
+    """The plan of a use: its part, what it stores, what check mode may do, its locks."""
+    plan = Plan(
+        name,
+        part.before,
+        part.after,
+        part.steps,
+        commit=lambda connection, known: store(connection, use, part, known),
+        contact=functools.partial(_contact, use) if _goes_out(part.steps) else None,
+        locks=_locks(part, use),
+        seconds=use.seconds,
+        warnings=part.warnings,
+    )
+    if part.pending:
+        plan.notes["pending_remount"] = part.pending
+    return plan
+
+
+def ended(name: str, user: str, seen: Seen, seconds: float) -> Plan:
+    """The plan that ends a use."""
+    part = absent(user, seen, seconds)
+    return Plan(
+        name,
+        part.before,
+        part.after,
+        part.steps,
+        commit=lambda connection, known: forget(connection, user),
+        locks=_locks(part, None),
+        seconds=seconds,
+    )
+
+
+def _contact(use: Use) -> dict[str, t.Any]:
+    """What check mode does of it: find the server and open a connection."""
+    filesystems.of(use.asked).reach(use.asked, use.seconds * 0.9)
+    return {}
+
+
+def _locks(part: Part, use: Use | None) -> tuple[str, ...]:
+    """The lock of the mount itself, which a backend and a mount resource may share."""
+    identities = {filesystems.of(use.asked).identity(use.asked)} if use else set()
+    if part.row is not None:
+        identities.add(part.row["identity"])
+    return tuple("export/" + names.hash8(identity) for identity in sorted(identities))
 
 
 def missing(path: str, seen: Seen, seconds: float) -> list[str]:
@@ -514,5 +566,5 @@ def refuse_taken(path: str, seen: Seen) -> None:
 
 def default_path(base: str, asked: dict[str, t.Any]) -> str:
     """The path of a mount that no backend owns: slug and hash of its source."""
-    text = nfs.source(asked)
+    text = filesystems.of(asked).source(asked)
     return os.path.join(base, "%s-%s" % (names.slug(text, 50), names.hash8(text)))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The storage kind nfs: an export, tried on a detached mount. Private to microvm.host."""
+"""The file system nfs: an export, tried on a detached mount. Private to microvm.host."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import errno
 import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import mounts, names, net, nfs
+from ansible_collections.microvm.host.plugins.module_utils._host import mounts, names, net, nfs, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 FSTYPES = ("nfs4", "nfs")
+PROGRAM = ("/usr/sbin/mount.nfs", "nfs-common or nfs-utils")
 TRY_NEXT = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.ENOENT, errno.ESRCH)
 """After these another protocol version may do: ENOENT because NFSv4 has a name space of its own."""
 
@@ -30,6 +31,15 @@ def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
     nfs.source(server, export)
     options = nfs.parse(item.get("options"), prefix + "options", version, read_only)
     return {"kind": "nfs", "server": server, "export": export, "version": version, "options": options.canonical()}
+
+
+def described(wanted: Asked) -> dict[str, t.Any]:
+    """The configuration part of a returned mount."""
+    return {
+        "source": source(wanted),
+        **{key: wanted[key] for key in ("server", "export", "version", "options")},
+        "read_only": parsed(wanted).read_only,
+    }
 
 
 def parsed(wanted: Asked) -> nfs.Options:
@@ -70,13 +80,51 @@ def shown(mount: mounts.Mount, wanted: Asked) -> dict[str, t.Any]:
     return nfs.shown_options(mount.options, mount.flags, parsed(wanted))
 
 
-def connections(mount: mounts.Mount, wanted: Asked) -> tuple[str | None, str]:
-    """nconnect as asked (None: not) and as the kernel has it, which it keeps once for all mounts of a server.
+def negotiated(mount: mounts.Mount) -> str:
+    """The protocol version in use; empty when the mount shows none."""
+    return nfs.negotiated_version(mount.options)
 
-    mountinfo shows it when it is more than one (fs/nfs/super.c).
+
+def only_flags_differ(one: Asked, two: Asked, top: mounts.Mount) -> bool:
+    """Whether per-mount flags make the live mount ``top`` of ``one`` the mount of ``two``."""
+    speaks = negotiated(top) in nfs.versions(two["version"])
+    return source(one) == source(two) and speaks and parsed(one).superblock == parsed(two).superblock
+
+
+def shares_locks(wanted: Asked, version: str) -> bool:
+    """Whether locks taken on such a mount are seen by other hosts."""
+    return not (version == "3" and parsed(wanted).local_locks)
+
+
+def unit_text(wanted: Asked, path: str) -> str:
+    """The systemd unit that mounts it at boot."""
+    options = parsed(wanted)
+    return systemd.mount_unit(
+        source(wanted),
+        path,
+        "nfs",
+        nfs.unit_options(options, wanted["version"]),
+        options.mount_timeout or 30,
+        options.unit_lines(),
+    )
+
+
+def place(wanted: Asked) -> str:
+    """What it is on the server, in words."""
+    return "the export %s" % wanted["export"]
+
+
+def remarks(mount: mounts.Mount, wanted: Asked) -> list[str]:
+    """What to warn of a live mount: nconnect of another mount is in force.
+
+    The kernel keeps it once for all mounts of a server; mountinfo shows it when it is more than one (fs/nfs/super.c).
     """
-    shown = dict(option.partition("=")[::2] for option in mount.options)
-    return parsed(wanted).get("nconnect"), shown.get("nconnect", "1")
+    asked = parsed(wanted).get("nconnect")
+    used = dict(option.partition("=")[::2] for option in mount.options).get("nconnect", "1")
+    if asked in (None, used):
+        return []
+    text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
+    return [text % (used, asked, wanted["server"])]
 
 
 def reach(wanted: Asked, seconds: float) -> net.Address:
@@ -120,8 +168,6 @@ def detached(wanted: Asked, seconds: float) -> tuple[int, dict[str, t.Any]]:
 
 
 def _start_statd(wanted: Asked, seconds: float) -> None:
-    from ansible_collections.microvm.host.plugins.module_utils._host import systemd
-
     try:
         systemd.start("rpc-statd.service", seconds)
     except HostError as error:

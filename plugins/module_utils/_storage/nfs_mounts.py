@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
-from ansible_collections.microvm.host.plugins.module_utils._host import holders, names
+from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
 
@@ -32,16 +31,6 @@ class Mount:
     use: mount.Use | None
 
 
-def timeout_of(item: dict[str, t.Any], prefix: str) -> int:
-    """The seconds an item may take. Raises ``invalid``."""
-    seconds = int(item["timeout"])
-    if not 1 <= seconds <= 3600:
-        raise HostError(
-            "invalid", "%stimeout: %d is not within 1 to 3600 seconds" % (prefix, seconds), field=prefix + "timeout"
-        )
-    return seconds
-
-
 class NfsMounts:
     """Exports mounted on this host. ``tool`` gives the host tool, which mounts at boot what systemd could not."""
 
@@ -53,7 +42,7 @@ class NfsMounts:
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
-        state, seconds = item["state"], timeout_of(item, prefix)
+        state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
         asked = None
         by_name = state in ("absent", "unmounted") and item.get("name") is not None
         if not by_name or item.get("server") is not None or item.get("export") is not None:
@@ -116,36 +105,14 @@ class NfsMounts:
         """See Resource."""
         user = "mount:" + wanted.name
         if wanted.state == "absent":
-            part = mount.absent(user, seen, wanted.timeout)
-            return Plan(
-                wanted.name,
-                part.before,
-                part.after,
-                part.steps,
-                commit=lambda connection, known: mount.forget(connection, user),
-                locks=locks_of(part, None),
-                seconds=wanted.timeout,
-            )
+            return mount.ended(wanted.name, user, seen, wanted.timeout)
         row = seen.of(user)
         use = wanted.use or _registered(user, row, seen, wanted)
         shared = seen.by_identity(nfs.identity(use.asked))
         if not use.path and row is None and shared is None:
             use = dataclasses.replace(use, path=mount.default_path(use.base, use.asked))
         use = dataclasses.replace(use, seconds=wanted.timeout)
-        part = mount.present(use, seen)
-        plan = Plan(
-            wanted.name,
-            part.before,
-            part.after,
-            part.steps,
-            commit=lambda connection, known: mount.store(connection, use, part, known),
-            contact=functools.partial(contact, use) if goes_out(part) else None,
-            locks=locks_of(part, use),
-            seconds=wanted.timeout,
-            warnings=part.warnings,
-        )
-        if part.pending:
-            plan.notes["pending_remount"] = part.pending
+        plan = mount.planned(wanted.name, use, mount.present(use, seen))
         if use.persistent:
             with_tool(plan, seen.tool(self.tool))
         return plan
@@ -160,14 +127,14 @@ class NfsMounts:
         if row is None:
             found: dict[str, t.Any] = {"state": wanted.state, "status": "not_mounted", "persistent": False}
             if wanted.use is not None:
-                found.update(described(wanted.use.asked))
+                found.update(nfs.described(wanted.use.asked))
                 if wanted.state != "absent":
                     shared = seen.by_identity(nfs.identity(wanted.use.asked))
                     path = wanted.use.path or mount.default_path(wanted.use.base, wanted.use.asked)
                     found["path"] = shared["path"] if shared else path
             return found
         persistent = bool(seen.users["mount:" + wanted.name]["persistent"])
-        return dict(described_row(row, seen, persistent), state=wanted.state)
+        return dict(mount.described(row, seen, persistent), state=wanted.state)
 
     def remarks(self, wanted: Mount, seen: mount.Seen) -> list[str]:
         """See Resource."""
@@ -189,49 +156,3 @@ def _registered(user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wante
     persistent = bool(seen.users[user]["persistent"])
     live = LIVE.get(wanted.state)
     return mount.Use(user, row["asked"], live, persistent, "", mount.BASE, "", "none", "", wanted.timeout)
-
-
-def described(asked: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The configuration part of a returned mount."""
-    return {
-        "source": nfs.source(asked),
-        "server": asked["server"],
-        "export": asked["export"],
-        "version": asked["version"],
-        "options": asked["options"],
-        "read_only": nfs.parsed(asked).read_only,
-    }
-
-
-def described_row(row: dict[str, t.Any], seen: mount.Seen, persistent: bool) -> dict[str, t.Any]:
-    """A returned mount, from its row and what was seen."""
-    found = described(row["asked"])
-    found.update(mount.status(row, seen))
-    found["state"] = "present" if found["status"] == "not_mounted" else "mounted"
-    found["persistent"] = persistent
-    if found["state"] == "mounted" and row["attached"] != row["asked"]:
-        found["pending_remount"] = holders.of_mount(row["path"])
-    return found
-
-
-def goes_out(part: mount.Part) -> bool:
-    """True when the plan needs the server."""
-    if not part.steps:
-        return False
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
-    return any(isinstance(step, steps.AttachMount) for step in part.steps)
-
-
-def contact(use: mount.Use) -> dict[str, t.Any]:
-    """What check mode does of it: find the server and open a connection."""
-    nfs.reach(use.asked, use.seconds * 0.9)
-    return {}
-
-
-def locks_of(part: mount.Part, use: mount.Use | None) -> tuple[str, ...]:
-    """The lock of the mount itself, which a backend and a mount resource may share."""
-    identities = {nfs.identity(use.asked)} if use else set()
-    if part.row is not None:
-        identities.add(part.row["identity"])
-    return tuple("export/" + names.hash8(identity) for identity in sorted(identities))

@@ -16,7 +16,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, probe, units
 
 UNDO_SECONDS = 15.0
 DIRECTORY_MODE = 0o750
@@ -43,8 +43,8 @@ class AttachMount(Step):
     makes: list[str]
 
     def describe(self) -> str:
-        source = nfs.source(self.asked)
-        marks = _marks() if self.marker == "any" and not nfs.parsed(self.asked).read_only else ""
+        system, source = filesystems.of(self.asked), _source(self.asked)
+        marks = _marks() if self.marker == "any" and not system.parsed(self.asked).read_only else ""
         if not self.place:
             return "try %s%s" % (source, marks)
         verb = "mount again" if self.replaces else "mount"
@@ -52,20 +52,19 @@ class AttachMount(Step):
         return "%s %s %s%s" % (verb, source, where, marks)
 
     def apply(self, known: Known) -> deadline.Child:
-        doing = "mounting %s" % nfs.source(self.asked)
+        doing = "mounting %s" % _source(self.asked)
         return deadline.Child(lambda send: self._attach(), self.seconds, doing)
 
     def _attach(self) -> Known:
-        what = nfs.source(self.asked)
-        mount, known = nfs.detached(self.asked, self.seconds)
+        system, what = filesystems.of(self.asked), _source(self.asked)
+        mount, known = system.detached(self.asked, self.seconds)
         # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
         root = os.open(".", probe.DIRECTORY, dir_fd=mount)
-        options = nfs.parsed(self.asked)
         known.update(probe.examine(root, self.probe, what))
-        if "locks" in known and known["version"] == "3" and options.local_locks:
-            known["locks"] = False
+        if "locks" in known:
+            known["locks"] = known["locks"] and system.shares_locks(self.asked, known["version"])
         if self.marker:
-            known.update(probe.identify(root, self.marker, not options.read_only, what))
+            known.update(probe.identify(root, self.marker, not system.parsed(self.asked).read_only, what))
         path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
         known["path"] = path
         if not self.place:
@@ -79,11 +78,11 @@ class AttachMount(Step):
             # One superblock for both: its options stay those of the first mount until that and all trials are gone.
             os.close(root)
             os.close(mount)
-            mount, again = nfs.detached(self.asked, self.seconds)
+            mount, again = system.detached(self.asked, self.seconds)
             known.update(again)
         mounts.attach(mount, path)
         top = mounts.stack_at(path, mounts.table())[-1]
-        known["shown"] = nfs.shown(top, self.asked)
+        known["shown"] = system.shown(top, self.asked)
         return known
 
     def undo(self, known: Known) -> None:
@@ -91,7 +90,7 @@ class AttachMount(Step):
             return  # an exchanged mount is drift: the next run sees it in mountinfo and puts it right
         for path in self._places(known):
             top = mounts.stack_at(path, mounts.table())
-            if top and nfs.same_export(top[-1], self.asked):
+            if top and filesystems.of(self.asked).same_export(top[-1], self.asked):
                 deadline.call(functools.partial(_detach_all, path, 1), UNDO_SECONDS, "unmounting %s" % path)
             if path in self.makes or not self.path:
                 files.remove_empty(path)
@@ -106,6 +105,10 @@ class AttachMount(Step):
         with registry.reading() as connection:
             taken = {row["path"] for row in registry.rows(connection, "SELECT path FROM mounts")}
         return sorted(set(glob.glob(pattern)) - taken)
+
+
+def _source(asked: filesystems.Asked) -> str:
+    return filesystems.of(asked).source(asked)
 
 
 def _marks() -> str:
@@ -188,7 +191,7 @@ class SetFlags(Step):
         except mounts.KernelRefused as refused:
             raise HostError("refused", "changing flags of %s: %s" % (self.path, refused)) from None
         top = mounts.stack_at(self.path, mounts.table())[-1]
-        return {"shown": nfs.shown(top, self.asked)}
+        return {"shown": filesystems.of(self.asked).shown(top, self.asked)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +204,7 @@ class WriteUnit(Step):
     nonce: str
 
     def describe(self) -> str:
-        return "write the mount unit of %s" % nfs.source(self.asked)
+        return "write the mount unit of %s" % _source(self.asked)
 
     def apply(self, known: Known) -> None:
         path = self.path or known["path"]

@@ -8,11 +8,9 @@ Apart from the steps that write it, because each unchanged call compares it and 
 from __future__ import annotations
 
 import os
-import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host import systemd
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems
 
 
 def unit_file(path: str) -> str:
@@ -25,14 +23,6 @@ def unit_link(path: str) -> str:
     return os.path.join(systemd.DIRECTORY, "remote-fs.target.wants", systemd.unit_of_path(path))
 
 
-def unit_text(asked: dict[str, t.Any], path: str) -> str:
+def unit_text(asked: filesystems.Asked, path: str) -> str:
     """The unit of an asked mount."""
-    options = nfs.parsed(asked)
-    return systemd.mount_unit(
-        nfs.source(asked),
-        path,
-        "nfs",
-        parser.unit_options(options, asked["version"]),
-        options.mount_timeout or 30,
-        options.unit_lines(),
-    )
+    return filesystems.of(asked).unit_text(asked, path)

@@ -14,7 +14,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import loc
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs, steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, mount, steps
 from ansible_collections.microvm.host.plugins.module_utils._tool import install
 
 LOCK_SECONDS = 1.0
@@ -125,7 +125,7 @@ def attach(log: Log) -> list[str]:
         try:
             with locked(["export/" + names.hash8(row["identity"])], LOCK_SECONDS):
                 _attach(row, marker)
-            log.event("mounted", mount=path, source=nfs.source(row["asked"]))
+            log.event("mounted", mount=path, source=filesystems.of(row["asked"]).source(row["asked"]))
         except HostError as error:
             log.failure("not mounted", path, error)
             waiting.append(path)

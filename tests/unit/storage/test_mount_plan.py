@@ -311,7 +311,7 @@ def test_a_mount_over_files_names_the_directory(world: World, tmp_path: pathlib.
 def with_mount_program(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     program = tmp_path / "mount.nfs"
     program.touch()
-    monkeypatch.setattr(mount, "PROGRAM", str(program))
+    monkeypatch.setattr(nfs, "PROGRAM", (str(program), "nfs-common or nfs-utils"))
     return program
 
 
