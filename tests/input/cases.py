@@ -16,6 +16,7 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("nfs_export_mount", ""): MOUNT,
     ("storage_backend", "nfs"): {"kind": "nfs", **MOUNT},
     ("storage_backend", "local_file"): {"kind": "local_file", "name": "input", "path": "/var/lib/microvm/input"},
+    ("storage_volume", ""): {"name": "input", "size": "1MiB"},
     ("docker_volume_driver", ""): {"name": "nfsd"},
     ("host_info", ""): {},
 }
@@ -37,6 +38,13 @@ BY_NAME = {
     "mount_base": corpus.PATHS + corpus.SYSTEM,
     "options": corpus.OPTIONS,
     "timeout": corpus.SECONDS,
+    "backend": corpus.NAMES,
+    "restore": corpus.NAMES,
+    "size": corpus.SIZES,
+    "image": corpus.IMAGES,
+    "checksum": corpus.CHECKSUMS,
+    "filesystem": corpus.FILE_SYSTEMS,
+    "snapshots": corpus.SNAPSHOTS,
 }
 BY_TYPE = {"bool": corpus.BOOLEANS, "int": corpus.SECONDS}
 
@@ -94,5 +102,7 @@ def _alone(spec: Spec, name: str, value: Any) -> Case:
 
 def _listed(spec: Spec, name: str, value: Any) -> Case:
     base = _base(spec, name)
-    other = {"path": "/var/lib/microvm/first"} if base.get("kind") == "local_file" else {"export": "/export/rw2"}
+    other = {"path": "/var/lib/microvm/first"} if base.get("kind") == "local_file" else {}
+    if "export" in base:
+        other = {"export": "/export/rw2"}
     return Case(spec.name, {spec.plural: [{**base, "name": "first", **other}, {**base, name: value}]}, name, value)

@@ -16,7 +16,7 @@ HOST_PACKAGES = (
 
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": ["nfs-common", "cifs-utils"],
+    "prepared": ["nfs-common", "cifs-utils", "qemu-utils", "xfsprogs", "btrfs-progs"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""

@@ -20,7 +20,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 class Item:
     """One item on its way through a call."""
 
-    def __init__(self, wanted: t.Any, check: bool) -> None:
+    def __init__(self, wanted: t.Any, check: bool = False) -> None:
         self.wanted = wanted
         self.check = check
         self.plan: Plan | None = None

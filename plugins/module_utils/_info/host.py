@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
-from ansible_collections.microvm.host.plugins.module_utils._info import docker
+from ansible_collections.microvm.host.plugins.module_utils._info import docker, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount
 
 LOOKING = 0.8
@@ -27,6 +28,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
+    until = time.monotonic() + timeout * LOOKING
     seen = mount.Seen(probed, timeout * LOOKING)
     intents = journal.left_open()
     return {
@@ -36,15 +38,12 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
             for user, use in sorted(seen.users.items())
             if user.startswith("mount:")
         ],
-        "volumes": [
-            {"backend": backend, "name": name} for backend, owned in sorted(seen.volumes.items()) for name in owned
-        ],
+        **volumes.gather(seen, max(0.0, until - time.monotonic()), refresh),
         "machines": [],
         "shares": [],
         "docker_volumes": docker.volumes(),
-        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount")],
-        "jobs": [],
-        "orphans": [],
+        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "volume")],
+        "jobs": volumes.jobs(intents),
         "registry": {
             "path": registry.PATH,
             "exists": os.path.exists(registry.PATH),

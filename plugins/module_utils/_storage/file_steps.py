@@ -396,13 +396,13 @@ class ResizeVolume(VolumeStep):
             os.fsync(data)
 
     def undo(self, known: Known) -> None:
-        """A disk that was to grow becomes as long as it was, unless something is written there already."""
-        if self.after > self.before:
-            self.taken_back(self._cut)
+        """The disk becomes as long as it was; not shorter, when something is written behind its old end already."""
+        self.taken_back(self._as_before)
 
-    def _cut(self) -> None:
+    def _as_before(self) -> None:
         with contextlib.suppress(FileNotFoundError), self.opened(self.data, OLD) as data:
-            if os.fstat(data).st_size == self.after and not _has_data_behind(data, self.before):
+            changed = os.fstat(data).st_size == self.after
+            if changed and (self.after < self.before or not _has_data_behind(data, self.before)):
                 os.ftruncate(data, self.before)
 
 

@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import mount
+    from ansible_collections.microvm.host.plugins.module_utils._storage import mount, store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Kind(t.Protocol):
 
     def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
         """What to warn of a registered backend."""
+
+    def store(self, row: registry.Row, seen: mount.Seen) -> store.Store:
+        """Where its volumes are."""
 
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
         """What it showed it can do when it was tried (``known``)."""

@@ -7,12 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Step
-from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-
-if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import mount
 
 Look = dict[str, t.Any]
 """What a look at a backend gave. ``status`` as that of a backend; when it is ok ``capacity`` and, by name, ``volumes``:
@@ -104,15 +99,3 @@ class Store(t.Protocol):
 
     def inside(self, path: str) -> str:
         """Where a file is that is on the backend itself. Raises ``unsupported`` for a kind without files."""
-
-
-def of(row: registry.Row, seen: mount.Seen) -> Store:
-    """The store of a registered backend. Raises HostError ``unsupported`` for a kind that takes no volumes."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import file_store
-
-    if row["kind"] == "local_file":
-        return file_store.FileStore(row, row["config"]["path"])
-    used = seen.of("backend:" + row["name"])
-    if used is None:
-        raise HostError("unsupported", "backend %s takes no volumes (kind %s)" % (row["name"], row["kind"]))
-    return file_store.FileStore(row, used["path"])

@@ -12,7 +12,6 @@ import re
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import diskfs, names
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs_mounts
 from ansible_collections.microvm.host.plugins.module_utils._storage.image import SECTOR, Image
 
 VOLUME = "volume:"
@@ -48,7 +47,7 @@ def validated(item: dict[str, t.Any], prefix: str) -> Volume:
     return Volume(
         name=names.name(item["name"], prefix + "name"),
         state=item["state"],
-        timeout=nfs_mounts.timeout_of(item, prefix),
+        timeout=names.seconds(item["timeout"], prefix + "timeout"),
         prefix=prefix,
         backend=_name(item, "backend", prefix),
         size=_size(item, prefix),
@@ -81,6 +80,8 @@ def _image(item: dict[str, t.Any], prefix: str) -> Image | None:
                 names.refuse(prefix + option, "is an option of an image", "give image too, or leave it out")
         return None
     path, volume = "", ""
+    if not asked:
+        names.refuse(prefix + "image", "is empty", "leave it out for an empty disk")
     if asked.startswith(VOLUME):
         volume = names.name(asked[len(VOLUME) :], prefix + "image")
         for option in ("checksum", "format"):

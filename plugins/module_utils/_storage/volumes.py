@@ -13,7 +13,14 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, lease
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import image, mount, probe, store, volume_options
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    image,
+    kinds,
+    mount,
+    probe,
+    store,
+    volume_options,
+)
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
 if t.TYPE_CHECKING:
@@ -80,7 +87,8 @@ class Seen:
 
     def store(self, backend: str) -> store.Store:
         """Where the volumes of a registered backend are."""
-        return store.of(self.backends[backend], self.mounts)
+        row = self.backends[backend]
+        return kinds.of(row["kind"]).store(row, self.mounts)
 
     def at(self, backend: str, name: str) -> dict[str, t.Any]:
         """What a look found of one volume; empty when there was no look."""
@@ -230,7 +238,8 @@ class Volumes:
         new = label["uuid"] if label else str(uuid.uuid4())
         plan.steps += beside.adopt(wanted.name, label, new, wanted.takeover, wanted.timeout)
         _refuse_held(wanted, there)
-        self._changes(wanted, beside, new, there, there["size"], plan)
+        inner = wanted.filesystem["type"] if wanted.filesystem else None
+        self._changes(wanted, beside, new, there, there["size"], inner, plan)
         plan.commit = functools.partial(_store, wanted, {}, backend, plan.after["size"], new)
         return plan
 
@@ -251,7 +260,8 @@ class Volumes:
                 _refuse_down(seen, backend, "change volume %s" % wanted.name)
             return plan
         _refuse_gone(wanted.name, row, there)
-        self._changes(wanted, seen.store(backend), row["uuid"], there, row["size"], plan)
+        inner = wanted.filesystem["type"] if wanted.filesystem else before
+        self._changes(wanted, seen.store(backend), row["uuid"], there, row["size"], inner, plan)
         if plan.steps:
             _refuse_held(wanted, there)
         if wanted.filesystem and not before:
@@ -261,9 +271,19 @@ class Volumes:
         return plan
 
     def _changes(
-        self, wanted: Volume, beside: store.Store, identity: str, there: dict[str, t.Any], known: int, plan: Plan
+        self,
+        wanted: Volume,
+        beside: store.Store,
+        identity: str,
+        there: dict[str, t.Any],
+        known: int,
+        inner: str | None,
+        plan: Plan,
     ) -> None:
-        """Snapshots, restore and size of a volume that is there; ``known`` is its size in the registry."""
+        """Snapshots, restore and size of a volume that is there.
+
+        ``known`` is its size in the registry, ``inner`` the file system that it is.
+        """
         takeover, seconds = wanted.takeover, wanted.timeout
         kept, declared = (
             set(there["snapshots"]),
@@ -285,7 +305,6 @@ class Volumes:
                 field=wanted.prefix + "size",
             )
         if size != there["size"] or size != known:
-            inner = wanted.filesystem["type"] if wanted.filesystem else None
             plan.steps += beside.resize(wanted.name, identity, (there["size"], size), inner, takeover, seconds)
         for snapshot in sorted(kept - declared):
             plan.steps += beside.delete_snapshot(wanted.name, identity, snapshot, takeover, seconds)
@@ -381,6 +400,16 @@ class Volumes:
         beside = seen.store(row["backend"])
         return described(row, beside, seen.looks[row["backend"]])
 
+    def remarks(self, wanted: Volume, seen: Seen) -> list[str]:
+        """See Resource."""
+        row = seen.rows.get(wanted.name)
+        if row is None:
+            return []
+        status = seen.looks[row["backend"]]["status"]
+        if status == "ok":
+            return []
+        return ["backend %s %s" % (row["backend"], DOWN.get(status, "can't be read (%s)" % status))]
+
     def kinds(self) -> Kinds:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps
@@ -405,7 +434,7 @@ def described(row: registry.Row, beside: store.Store, looked: store.Look) -> dic
         if there.get("holder"):
             held = there["holder"]
             found["lock"] = {key: held[key] for key in ("hostname", "holder", "since")}
-    elif looked["status"] not in ("not_mounted", "stale"):
+    elif looked["status"] not in ("not_mounted", "stale", "unknown", "disabled"):
         found["status"] = "unreachable"
     if row["config"].get("image"):
         found["image"] = row["config"]["image"]

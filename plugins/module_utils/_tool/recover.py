@@ -14,7 +14,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import loc
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, mount, steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps, filesystems, mount, steps
 from ansible_collections.microvm.host.plugins.module_utils._tool import install
 
 LOCK_SECONDS = 1.0
@@ -59,7 +59,7 @@ def run() -> int:
 
 def settle(log: Log) -> bool:
     """Undo or finish what dead runs left; a run that lives has its lock and is left alone. False: some stay open."""
-    kinds = {**steps.KINDS, **docker.KINDS, **install.KINDS}
+    kinds = {**steps.KINDS, **file_steps.KINDS, **docker.KINDS, **install.KINDS}
     done = True
     for resource, name in sorted({(row["resource"], row["name"]) for row in journal.left_open()}):
         try:
