@@ -147,6 +147,14 @@ options:
     type: list
     elements: dict
     suboptions: *item
+  prune_images:
+    description:
+      - Remove the images that backends of this host keep and that no volume of any host was made from. They are
+        returned as items with the name C(BACKEND:KEY).
+      - Volumes are not touched; those that share blocks with an image keep them.
+      - It can only be used with O(volumes).
+    type: bool
+    default: false
 notes:
   - Every change takes the lock of the volume, C(.microvm/locks/NAME) on its backend. What it guarantees is in
     C(docs/volumes.md).
@@ -217,6 +225,11 @@ EXAMPLES = r"""
         state: absent
       - name: web3-root
         state: absent
+
+- name: Remove images that no volume needs
+  microvm.host.storage_volume:
+    volumes: []
+    prune_images: true
 """
 
 RETURN = r"""
@@ -415,11 +428,12 @@ ITEM: dict[str, dict[str, t.Any]] = {
     "takeover": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
 }
+CALL: dict[str, dict[str, t.Any]] = {"prune_images": {"type": "bool", "default": False}}
 
 
 def main() -> None:
     """One volume by the options at the top, or many by ``volumes``."""
-    entry.run(Volumes, item=ITEM, plural="volumes", singular="volume")
+    entry.run(Volumes, item=ITEM, plural="volumes", singular="volume", call=CALL)
 
 
 if __name__ == "__main__":

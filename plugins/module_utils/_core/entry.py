@@ -21,7 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.names import sh
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
 
-BESIDE_LIST = frozenset({"purge", "timeout", "refresh"})
+BESIDE_LIST = frozenset({"purge", "prune_images", "timeout", "refresh"})
 
 
 class Module(AnsibleModule):
@@ -144,7 +144,7 @@ def run(
             items,
             given,
             fields,
-            purge=bool(module.params.get("purge")),
+            purge=bool(module.params.get("purge") or module.params.get("prune_images")),
             check=module.check_mode,
         )
     except HostError as error:
@@ -199,9 +199,10 @@ def _items(
     names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
     listed = module.params.get(plural)
     if listed is None:
-        if module.params.get("purge"):
-            hint = "name all that shall stay in %s" % plural
-            raise HostError("invalid", "purge is only for a call with %s" % plural, hint, field="purge")
+        for option in ("purge", "prune_images"):
+            if module.params.get(option):
+                hint = "name all that shall stay in %s" % plural
+                raise HostError("invalid", "%s is only for a call with %s" % (option, plural), hint, field=option)
         given = {names.get(key, key): value for key, value in module.given.items()}
         return [{key: module.params[key] for key in item}], [""], [given]
     beside = sorted(set(module.given) - BESIDE_LIST - {plural})

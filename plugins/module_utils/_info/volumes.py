@@ -59,13 +59,9 @@ def _known(row: registry.Row, seen: mount.Seen, refresh: bool) -> Look:
 
 
 def _images(backend: str, look: Look) -> Told:
-    used: dict[str, list[str]] = {}
-    for name, there in look.get("volumes", {}).items():
-        if there["label"] and there["label"].get("key"):
-            used.setdefault(there["label"]["key"], []).append(name)
     return [
-        {"backend": backend, "key": key, "size": size, "volumes": sorted(used.get(key, []))}
-        for key, size in look.get("images", {}).items()
+        {"backend": backend, "key": key, "size": look["images"][key], "volumes": users}
+        for key, users in volumes.images(look).items()
     ]
 
 

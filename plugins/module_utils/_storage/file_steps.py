@@ -588,6 +588,28 @@ class DeleteVolume(VolumeStep):
         files.sync_directory(self.place["path"])
 
 
+@dataclasses.dataclass(frozen=True)
+class PruneImage(Step):
+    """Remove the copy of an image that a backend keeps; the volumes that share its blocks keep them."""
+
+    place: dict[str, t.Any]
+    key: str
+    seconds: float
+
+    def describe(self) -> str:
+        return "remove the image %s from %s" % (self.key, self.place["backend"])
+
+    def finish(self, known: Known) -> None:
+        """Not before the commit: there is nothing to undo then. Whoever needs it meanwhile puts it there again."""
+        path = os.path.join(self.place["path"], IMAGES, self.key + DATA)
+
+        def remove() -> bool:
+            _remove(path)
+            return True
+
+        deadline.call(remove, self.seconds, "removing %s" % path)
+
+
 KINDS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
@@ -598,6 +620,7 @@ KINDS: dict[str, type[Step]] = {
         RestoreSnapshot,
         DeleteSnapshot,
         DeleteVolume,
+        PruneImage,
         Record,
     )
 }

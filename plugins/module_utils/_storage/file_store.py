@@ -190,6 +190,12 @@ class FileStore:
         steps: list[Step] = [file_steps.DeleteVolume(self.place, name, uuid, takeover, seconds, moves=True)]
         return steps, Source(hidden, "raw", size, volume=name)
 
+    def prune(self, key: str, seconds: float) -> list[Step]:
+        """See Store."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps
+
+        return [file_steps.PruneImage(self.place, key, seconds)]
+
     def source(self, name: str, size: int) -> Source:
         """See Store."""
         return Source(

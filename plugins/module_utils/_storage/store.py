@@ -94,6 +94,9 @@ class Store(t.Protocol):
     def move_away(self, name: str, uuid: str, size: int, takeover: bool, seconds: float) -> tuple[list[Step], Source]:
         """As ``delete``, of a volume that goes elsewhere; and what it is to be made of there."""
 
+    def prune(self, key: str, seconds: float) -> list[Step]:
+        """Remove a kept image, by the key that ``looks`` tells."""
+
     def source(self, name: str, size: int) -> Source:
         """A volume as what another is made of."""
 

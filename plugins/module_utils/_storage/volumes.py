@@ -112,13 +112,17 @@ class Volumes:
         """See Resource."""
 
     def registered(self) -> list[str]:
-        """See Resource."""
-        with registry.reading() as connection:
-            return [row["name"] for row in registry.rows(connection, "SELECT name FROM volumes ORDER BY name")]
+        """Purged are no volumes but images that no volume was made from; their names are BACKEND:KEY."""
+        seen = Seen([], self.hung)
+        stores = [(name, seen.store(name)) for name in sorted(seen.backends)]
+        found = []
+        for index, looked in deadline.sweep(stores, lambda each: each[1].looks([], everything=True), LOOK_SECONDS):
+            found += ["%s:%s" % (stores[index][0], key) for key, users in images(looked or {}).items() if not users]
+        return sorted(found)
 
     def removal(self, name: str) -> Volume:
         """See Resource."""
-        return Volume(name, "absent", 60)
+        return Volume(name, "absent", 60, backend=name.partition(":")[0])
 
     def observe(self, wanted: t.Sequence[Volume]) -> Seen:
         """See Resource."""
@@ -373,6 +377,11 @@ class Volumes:
 
     def _absent_here(self, wanted: Volume, seen: Seen) -> Plan:
         """Not registered; but a volume of that name on the backend that is asked for may be somebody's."""
+        backend, dummy, image_key = wanted.name.partition(":")
+        if image_key:
+            plan = self._plan(wanted, {"backend": backend, "image": image_key}, {})
+            plan.steps += seen.store(backend).prune(image_key, wanted.timeout)
+            return plan
         there = seen.at(wanted.backend, wanted.name) if wanted.backend else {}
         if "size" in there:
             whose = "that of %s" % there["label"]["hostname"] if there.get("label") else "not made by this collection"
@@ -415,6 +424,16 @@ class Volumes:
         from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps
 
         return file_steps.KINDS
+
+
+def images(looked: store.Look) -> dict[str, list[str]]:
+    """The images that a backend keeps, by key, and the volumes of all hosts that were made from each."""
+    found: dict[str, list[str]] = {key: [] for key in looked.get("images", {})}
+    for name, there in sorted(looked.get("volumes", {}).items()):
+        key = (there["label"] or {}).get("key")
+        if key in found:
+            found[key].append(name)
+    return found
 
 
 def described(row: registry.Row, beside: store.Store, looked: store.Look) -> dict[str, t.Any]:
