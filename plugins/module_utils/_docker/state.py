@@ -36,7 +36,7 @@ class Volume:
     """A volume. ``error``: what the last operation failed with, "" when it did not.
 
     ``asked``, ``version``, ``address``: the last mount that was made. ``refused``: how the options of a second Create
-    of that name differed; Docker itself drops such options without a word.
+    of that name differed; Docker itself drops such options without a word. ``mounting``: right now.
     """
 
     wanted: definition.Definition
@@ -48,6 +48,7 @@ class Volume:
     address: str | None = None
     error: str = ""
     refused: list[str] = dataclasses.field(default_factory=list)
+    mounting: bool = False
 
     @property
     def name(self) -> str:
