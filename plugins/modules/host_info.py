@@ -167,11 +167,39 @@ machines:
   elements: dict
   sample: []
 shares:
-  description: Directories shared with machines. Always empty in this version.
+  description: SMB shares, each as RV(microvm.host.smb_share#module:shares) has it.
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - name: templates
+      state: mounted
+      source: //files.example.com/Virtual Machines/templates
+      server: files.example.com
+      share: Virtual Machines
+      subdir: templates
+      username: svc-microvm
+      domain: EXAMPLE
+      path: /srv/templates
+      version: default
+      version_negotiated: 3.1.1
+      options: [hard, iocharset=utf8, nosuid, nodev, noexec, relatime, ro]
+      uid: 0
+      gid: 0
+      file_mode: "0660"
+      dir_mode: "0770"
+      seal: true
+      sign: false
+      status: read_only
+      capacity:
+        total_bytes: 1099511627776
+        used_bytes: 274877906944
+        free_bytes: 824633720832
+        inodes_total: 0
+        inodes_free: 0
+      persistent: true
+      read_only: true
+      probe_seconds: 0.003
 docker_volumes:
   description: Volumes of the driver that M(microvm.host.docker_volume_driver) gives Docker and podman.
   returned: success

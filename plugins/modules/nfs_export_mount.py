@@ -404,7 +404,8 @@ error:
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import entry
-from ansible_collections.microvm.host.plugins.module_utils._storage.nfs_mounts import NfsMounts
+from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage.mount_resource import Mounts
 
 ITEM: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str"},
@@ -432,7 +433,7 @@ def host_tool() -> t.Any:
 
 def main() -> None:
     """One mount by the options at the top, or many by ``mounts``."""
-    entry.run(lambda: NfsMounts(host_tool), item=ITEM, plural="mounts", singular="mount", call=CALL)
+    entry.run(lambda: Mounts("mount", nfs, host_tool), item=ITEM, plural="mounts", singular="mount", call=CALL)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ options:
       choices:
         local_file: Files in a directory of this host.
         nfs: Files on an NFS export.
+        smb: Files on an SMB share.
     state:
       description:
         - V(absent) unmounts the backend and forgets it; the files stay.
@@ -63,8 +64,8 @@ options:
       type: bool
     server:
       description:
-        - Name or IPv4 or IPv6 address of the NFS server.
-        - Required for O(kind=nfs), and only for it.
+        - Name or IPv4 or IPv6 address of the server.
+        - Required for O(kind=nfs) and O(kind=smb), and only for them.
         - On a backend with volumes a change is accepted only when the marker at the new place proves that it is the
           same backend.
       type: str
@@ -74,38 +75,108 @@ options:
         - Required for O(kind=nfs), and only for it.
         - It can be changed as O(server) can.
       type: str
+    share:
+      description:
+        - Name of the share on the server, without slashes; it may have spaces.
+        - Required for O(kind=smb), and only for it.
+        - It can be changed as O(server) can.
+      type: str
+    subdir:
+      description:
+        - Directory in the share that is mounted instead of all of it; for O(kind=smb). It must be there.
+      type: str
+    username:
+      description:
+        - User of the server who logs in; for O(kind=smb). A guest when omitted.
+      type: str
+    password:
+      description:
+        - Password of O(username); for O(kind=smb). Blank or omitted keeps the one that is at rest on the host.
+        - At rest it is in C(/etc/microvm/credentials/NAME), for root alone.
+        - Another one is proven by a login before it replaces the one at rest; see
+          O(microvm.host.smb_share#module:password).
+      type: str
+    domain:
+      description:
+        - Domain or workgroup of O(username); for O(kind=smb).
+      type: str
     version:
       description:
-        - Version of the NFS protocol; for O(kind=nfs).
+        - Version of the protocol; for O(kind=nfs) one of V(default), V(3), V(4), V(4.0), V(4.1) and V(4.2), for
+          O(kind=smb) one of V(default), V(2.0), V(2.1), V(3), V(3.0), V(3.11) and V(3.1.1).
         - By default V(default).
         - The one in use is returned as RV(backends[].version_negotiated).
       type: str
       choices:
-        default: The highest that the server offers, of 4.2, 4.1, 4.0 and 3.
-        "3": Version 3. Lock services of the host are started first, unless O(options) has V(nolock).
-        "4": The highest 4.x that the server offers.
-        "4.0": Exactly 4.0.
-        "4.1": Exactly 4.1.
-        "4.2": Exactly 4.2.
+        default: The highest that the server offers; of NFS 4.2 to 3, of SMB 3.1.1 to 2.1.
+        "2.0": Exactly SMB 2.0.
+        "2.1": Exactly SMB 2.1.
+        "3": NFS 3, for which lock services of the host are started first, unless O(options) has V(nolock); or the
+          highest SMB 3.x that the server offers.
+        "3.0": Exactly SMB 3.0.
+        "3.11": The same as V(3.1.1).
+        "3.1.1": Exactly SMB 3.1.1.
+        "4": The highest NFS 4.x that the server offers.
+        "4.0": Exactly NFS 4.0.
+        "4.1": Exactly NFS 4.1.
+        "4.2": Exactly NFS 4.2.
     options:
       description:
-        - Mount options, as a list or as one string with commas; for O(kind=nfs).
-        - They are those of O(microvm.host.nfs_export_mount#module:options).
+        - Mount options, as a list or as one string with commas; for O(kind=nfs) and O(kind=smb).
+        - They are those of O(microvm.host.nfs_export_mount#module:options) and
+          O(microvm.host.smb_share#module:options).
       type: raw
       aliases:
         - opts
     read_only:
       description:
-        - Mount read-only; for O(kind=nfs). Nothing is written to such a backend, so it can be told from another only by
-          its source; see RV(backends[].identity).
+        - Mount read-only; for O(kind=nfs) and O(kind=smb). Nothing is written to such a backend, so it can be told from
+          another only by its source; see RV(backends[].identity).
         - By default V(false).
       type: bool
     mount_base:
       description:
-        - Directory for the mount point; for O(kind=nfs).
+        - Directory for the mount point; for O(kind=nfs) and O(kind=smb).
         - By default V(/var/lib/microvm/mounts).
         - It counts when the backend is first mounted; no edit moves a mount point.
       type: path
+    uid:
+      description:
+        - Number of the user whose files they are for this host; for O(kind=smb).
+        - By default V(0).
+      type: int
+    gid:
+      description:
+        - Number of the group whose files they are for this host; for O(kind=smb).
+        - By default V(0).
+      type: int
+    file_mode:
+      description:
+        - Permissions of files for this host, in octal and in quotes; for O(kind=smb).
+        - By default V(0660).
+      type: raw
+    dir_mode:
+      description:
+        - Permissions of directories for this host, in octal and in quotes; for O(kind=smb).
+        - By default V(0770).
+      type: raw
+    seal:
+      description:
+        - Encrypt all that goes over the network; for O(kind=smb), version 3.0 or later.
+        - By default V(false).
+      type: bool
+    sign:
+      description:
+        - Require signatures on all that goes over the network; for O(kind=smb).
+        - By default V(false).
+      type: bool
+    secret_check:
+      description:
+        - Only prove the secret that is given, or the one at rest when it is blank, by one login, also in check mode;
+          for O(kind=smb).
+        - Nothing is changed.
+        - By default V(false).
+      type: bool
     path:
       description:
         - Directory for the volumes; for O(kind=local_file). It is made when missing, and can't be changed later.
@@ -139,6 +210,7 @@ notes:
     and C(anongid) of an owner who may write.
 seealso:
   - module: microvm.host.nfs_export_mount
+  - module: microvm.host.smb_share
   - module: microvm.host.storage_volume
   - module: microvm.host.host_info
 """
@@ -172,6 +244,24 @@ EXAMPLES = r"""
     purge: true
     timeout: 30
   register: storage
+
+- name: Put an SMB share into service
+  microvm.host.storage_backend:
+    name: smb-lab
+    kind: smb
+    server: files.example.com
+    share: vms
+    username: svc-microvm
+    password: "{{ vault_smb_lab }}"
+
+- name: Does the password that is at rest still work? Nothing is changed
+  microvm.host.storage_backend:
+    name: smb-lab
+    kind: smb
+    server: files.example.com
+    share: vms
+    username: svc-microvm
+    secret_check: true
 
 - name: Show their free space
   ansible.builtin.debug:
@@ -323,13 +413,13 @@ backends:
       type: int
       sample: 3
     source:
-      description: Server and export, as C(/proc/self/mountinfo) shows them.
-      returned: for O(kind=nfs), when present
+      description: Where it is on the network, as C(/proc/self/mountinfo) shows them.
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: str
       sample: nas.example.com:/mnt/tank/vms
     server:
       description: The server, as asked for.
-      returned: for O(kind=nfs), when present
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: str
       sample: nas.example.com
     export:
@@ -337,25 +427,80 @@ backends:
       returned: for O(kind=nfs), when present
       type: str
       sample: /mnt/tank/vms
+    share:
+      description: The share, as asked for.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: vms
+    subdir:
+      description: The directory in the share, as asked for; may be empty.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: ""
+    username:
+      description: Who logs in; empty for a guest.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: svc-microvm
+    domain:
+      description: The domain of O(username); may be empty.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: ""
+    uid:
+      description: Whose the files are for this host.
+      returned: for O(kind=smb), when present
+      type: int
+      sample: 0
+    gid:
+      description: Which group's the files are for this host.
+      returned: for O(kind=smb), when present
+      type: int
+      sample: 0
+    file_mode:
+      description: Permissions of files for this host.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: "0660"
+    dir_mode:
+      description: Permissions of directories for this host.
+      returned: for O(kind=smb), when present
+      type: str
+      sample: "0770"
+    seal:
+      description: Whether all is encrypted.
+      returned: for O(kind=smb), when present
+      type: bool
+      sample: false
+    sign:
+      description: Whether signatures are required.
+      returned: for O(kind=smb), when present
+      type: bool
+      sample: false
+    secret_checked:
+      description: That only the secret was to be proven.
+      returned: with O(secret_check)
+      type: bool
+      sample: true
     version:
       description: The protocol version that was asked for.
-      returned: for O(kind=nfs), when present
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: str
       sample: default
     version_negotiated:
       description: The protocol version in use; the last one when it is not mounted.
-      returned: for O(kind=nfs), when present
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: str
       sample: "4.2"
     options:
       description: The mount options that were asked for, in one spelling and with the defaults filled in.
-      returned: for O(kind=nfs), when present
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: list
       elements: str
       sample: [hard, nosuid, nodev, noexec, relatime]
     read_only:
       description: Whether it was asked to be read-only.
-      returned: for O(kind=nfs), when present
+      returned: for O(kind=nfs) and O(kind=smb), when present
       type: bool
       sample: false
     pending_remount:
@@ -451,16 +596,31 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.backends imp
 # What belongs to one kind has no default here: that tells "asked for" from "not asked for".
 ITEM: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str"},
-    "kind": {"type": "str", "choices": ["local_file", "nfs"]},
+    "kind": {"type": "str", "choices": ["local_file", "nfs", "smb"]},
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
     "enabled": {"type": "bool", "default": True},
     "default": {"type": "bool"},
     "server": {"type": "str"},
     "export": {"type": "str"},
-    "version": {"type": "str", "choices": ["default", "3", "4", "4.0", "4.1", "4.2"]},
+    "share": {"type": "str"},
+    "subdir": {"type": "str"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "domain": {"type": "str"},
+    "version": {
+        "type": "str",
+        "choices": ["default", "2.0", "2.1", "3", "3.0", "3.11", "3.1.1", "4", "4.0", "4.1", "4.2"],
+    },
     "options": {"type": "raw", "aliases": ["opts"]},
     "read_only": {"type": "bool"},
     "mount_base": {"type": "path"},
+    "uid": {"type": "int"},
+    "gid": {"type": "int"},
+    "file_mode": {"type": "raw"},
+    "dir_mode": {"type": "raw"},
+    "seal": {"type": "bool"},
+    "sign": {"type": "bool"},
+    "secret_check": {"type": "bool"},
     "path": {"type": "path"},
     "timeout": {"type": "int", "default": 15},
 }

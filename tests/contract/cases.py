@@ -7,10 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.lab.samba import USERS
+
 Arguments = dict[str, Any]
 SERVER = "nas1"
 EXPORTS = ("e01", "rw", "rw2")
+SMB_SERVER = "smb1"
+SHARES = ("s01", "vms", "vms2")
+LOGIN = {"username": "svc", "password": USERS["svc"]}
 MOUNTS = "/var/lib/microvm/mounts"
+CREDENTIALS = "/etc/microvm/credentials"
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,18 @@ class Item:
     mounted: bool = False
     unit: bool = False
     row: bool = True
+
+    @property
+    def secret(self) -> bool:
+        """Whether a password is at rest afterwards."""
+        return self.row and "password" in self.args
+
+    @property
+    def source(self) -> str:
+        """What is mounted, as mountinfo shows it."""
+        if "share" in self.args:
+            return f"//{SMB_SERVER}/{self.args['share']}"
+        return f"{SERVER}:{self.args['export']}"
 
 
 @dataclass(frozen=True)
@@ -53,12 +71,26 @@ def _mounts(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[st
     return Case("nfs_export_mount", what, tuple(items), {"state": state})
 
 
+def _share(name: str, **more: Any) -> Arguments:
+    return {"server": SMB_SERVER, "share": name, **LOGIN, **more}
+
+
+def _shares(what: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any) -> Case:
+    items = []
+    for share in SHARES:
+        before = tuple(_share(share, **each) for each in begin)
+        items.append(Item(_share(share, state=state, **change), before, **expect))
+    return Case("smb_share", what, tuple(items), {"state": state})
+
+
 def _backends(
     what: str, kind: str, state: str, begin: tuple[Arguments, ...], expect: dict[str, bool], **change: Any
 ) -> Case:
     items = []
     for number, export in enumerate(EXPORTS, 1):
         own = _export(export) if kind == "nfs" else {"path": f"/var/lib/microvm/volumes{number}"}
+        if kind == "smb":
+            own = _share(SHARES[number - 1])
         identity = {"name": f"{kind.replace('_', '-')}-{number}", "kind": kind}
         before = tuple({**identity, **own, **each} for each in begin)
         items.append(Item({**identity, **own, "state": state, **change}, before, **expect))
@@ -124,6 +156,34 @@ CASES = (
     _backends("new", "local_file", "present", (), LOCAL),
     _backends("taken out of service", "local_file", "present", ({},), LOCAL, enabled=False),
     _backends("was there", "local_file", "absent", ({},), GONE),
+    _shares("new", "mounted", (), MOUNTED),
+    _shares(
+        "new, all options",
+        "mounted",
+        (),
+        MOUNTED,
+        version="3.1.1",
+        options="noatime,actimeo=3",
+        probe="write",
+        gid=7,
+        seal=True,
+    ),
+    _shares("edited in place", "mounted", ({},), MOUNTED, read_only=True),
+    _shares("edited by another mount", "mounted", ({},), MOUNTED, version="3.0", options="actimeo=3"),
+    _shares("as another user", "mounted", ({},), MOUNTED, username="other", password=USERS["other"]),
+    _shares("mounted again", "mounted", ({}, {"state": "unmounted"}), MOUNTED),
+    _shares("no longer at boot", "mounted", ({},), {"mounted": True}, persistent=False),
+    _shares("new", "present", (), {"mounted": False, "unit": True}),
+    _shares("edited", "present", ({"state": "present"},), {"mounted": False, "unit": True}, options="actimeo=3"),
+    _shares("mounted before", "unmounted", ({},), {"mounted": False, "unit": True}),
+    _shares("mounted before", "absent", ({},), GONE),
+    _shares("unmounted before", "absent", ({"state": "present"},), GONE),
+    _backends("new", "smb", "present", (), MOUNTED),
+    _backends("edited", "smb", "present", ({},), MOUNTED, options="actimeo=3"),
+    _backends("taken out of service", "smb", "present", ({},), {"mounted": False, "unit": False}, enabled=False),
+    _backends("new, not in service", "smb", "present", (), {}, enabled=False),
+    _backends("put into service", "smb", "present", ({}, {"enabled": False}), MOUNTED, enabled=True),
+    _backends("was there", "smb", "absent", ({},), GONE),
     _volumes("new", "present", (), size="4MiB"),
     _volumes(
         "new, with a file system",

@@ -16,8 +16,8 @@ from tests.lab import Host, Lab, NfsServer, borrow
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host and an NFS server."""
-    with borrow("contract", servers=["nfs"]) as lab:
+    """One prepared host, an NFS and an SMB server."""
+    with borrow("contract", servers=["nfs", "smb"]) as lab:
         snapshot.install(lab.hosts[snapshot.HOST])
         yield lab
 

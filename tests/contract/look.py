@@ -23,13 +23,13 @@ REGISTRY = "/var/lib/microvm/registry.db"
 
 
 def mounts() -> dict[str, str]:
-    """Mount point to source of every NFS mount."""
+    """Mount point to source of every NFS and SMB mount."""
     found = {}
     with open("/proc/self/mountinfo") as file:
         for line in file:
             fields, dummy, rest = line.partition(" - ")
             fstype, source = rest.split()[:2]
-            if fstype in ("nfs", "nfs4"):
+            if fstype in ("nfs", "nfs4", "cifs"):
                 found[fields.split()[4]] = source
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.served import Served, served
-from tests.lab import Host, Lab, NfsServer
+from tests.lab import Host, Lab, NfsServer, SmbServer
 
 HOST = "hv1"
 LOOK = "python3 -IS /tmp/look.py"
@@ -21,7 +21,7 @@ LOOK = "python3 -IS /tmp/look.py"
 RESET = r"""
 set -e
 systemctl stop 'docker-nfsd*'
-grep -E ' - nfs4? ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
+grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
 units=$(grep -ls microvm.host /etc/systemd/system/*.* || true)
 rm -rf --one-file-system $units /var/lib/microvm /etc/microvm /run/microvm /usr/local/libexec/microvm
 if [ -n "$units" ]; then
@@ -34,7 +34,7 @@ fi
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``mounts``: mount point to source, NFS only. ``files``: path to what lstat says of it but access times.
+    """``mounts``: mount point to source, NFS and SMB only. ``files``: path to what lstat says of it but access times.
 
     ``tables``: rows of the registry by table, None when there is no registry. ``units``: names of our mount units.
     ``processes``: command lines of module processes that outlived their task. ``served``: files on the exports.
@@ -68,11 +68,13 @@ def parse(seen: str, held: Served) -> Snapshot:
 
 
 def exports(lab: Lab) -> list[Path]:
-    """The directories on this machine that the lab's servers export."""
+    """The directories on this machine that the lab's servers export or share."""
     found = []
     for server in lab.servers.values():
-        assert isinstance(server, NfsServer)
-        found += [server.data(name) for name in server.exports]
+        if isinstance(server, NfsServer):
+            found += [server.data(name) for name in server.exports]
+        if isinstance(server, SmbServer):
+            found += [server.data(name) for name in server.shares]
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.cases import ACTS, CASES, INFORMING, MOUNTS, SERVER, Case, Item
+from tests.contract.cases import ACTS, CASES, CREDENTIALS, INFORMING, MOUNTS, SERVER, Case, Item
 from tests.contract.controller import Arguments, Controller, Look, Result, Task
 from tests.contract.snapshot import Snapshot
 from tests.contract.specs import read, read_all
@@ -14,6 +14,7 @@ from tests.lab import counts
 
 TABLES = {
     "nfs_export_mount": "mount_users",
+    "smb_share": "mount_users",
     "storage_backend": "backends",
     "storage_volume": "volumes",
     "docker_volume_driver": "docker_volumes",
@@ -52,13 +53,15 @@ def outcome(results: list[Result]) -> list[str]:
 
 def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> None:
     """On the host is what the items ask for, and nothing else of ours."""
-    exports = {f"{SERVER}:{item.args['export']}" for item in items if item.mounted}
-    assert sorted(now.mounts.values()) == sorted(exports)
+    sources = {item.source for item in items if item.mounted}
+    assert sorted(now.mounts.values()) == sorted(sources)
     assert len(now.units) == sum(item.unit for item in items)
     given = sum(module == case.module for module, dummy in case.given)
     assert len(now.rows(TABLES[case.module])) == given + sum(item.row for item in items)
     assert now.rows("journal") == [], "an intent was left open"
     assert now.processes == []
+    secrets = [path for path in now.files if path.startswith(CREDENTIALS + "/")]
+    assert len(secrets) == sum(item.secret for item in items), secrets
     folders = {path for path in [*now.files, *now.mounts] if path.startswith(MOUNTS + "/")}
     bound = [item for item in items if item.mounted or item.unit]
     assert len(folders) <= len(bound), f"directories without a mount: {folders}"

@@ -17,7 +17,8 @@ from tests.contract import snapshot, volumes
 from tests.contract.controller import Controller, Result, Task
 from tests.contract.specs import Spec, example_tasks, names, read, read_all
 from tests.gates.paths import environment
-from tests.lab import Host, Lab, NfsServer, counts
+from tests.lab import Host, Lab, NfsServer, SmbServer, counts
+from tests.lab.samba import USERS
 
 Documented = dict[str, Any]
 
@@ -43,12 +44,17 @@ def test_examples_are_valid(spec: Spec) -> None:
         assert all(each.name for each in wanted), title
 
 
+VAULTED = ("vault_smb_iso", "vault_smb_templates", "vault_smb_templates_next", "vault_smb_lab")
+"""Passwords that the examples take from a vault."""
+
+
 class Examples:
     """Runs a module's examples in their order, in one play; the lab's servers stand for those that they name."""
 
     def __init__(self, controller: Controller, lab: Lab) -> None:
-        nas = lab.servers["nas1"]
-        assert isinstance(nas, NfsServer)
+        nas, smb = lab.servers["nas1"], lab.servers["smb1"]
+        assert isinstance(nas, NfsServer) and isinstance(smb, SmbServer)
+        (smb.data("with space") / "templates").mkdir(exist_ok=True)
         self.controller = controller
         self.meaning = {
             "nas.example.com": "nas1",
@@ -61,6 +67,12 @@ class Examples:
             "export: /vol/vol0": "export: /export/e02",
             "export: /scratch": "export: /export/rw2",
             "export: /templates": "export: /export/ro",
+            "files.example.com": "smb1",
+            "svc-microvm": "svc",
+            "share: iso": "share: s01",
+            "share: public": "share: guest",
+            "Virtual Machines": "with space",
+            **{"{{ %s }}" % name: USERS["svc"] for name in VAULTED},
         }
 
     def run(self, spec: Spec) -> list[Result]:
@@ -107,7 +119,7 @@ def own(result: Result) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key not in OF_EVERY_TASK and not key.startswith("_ansible")}
 
 
-MAY_BE_NONE = {"error.item", "backends.error.item", "mounts.error.item"}
+MAY_BE_NONE = {"error.item", "backends.error.item", "mounts.error.item", "shares.error.item"}
 
 
 class Comparison:
@@ -162,11 +174,13 @@ exit 1
 
 
 EXPORT = {"server": "nas1", "export": "/export/e03"}
-MOUNTING: dict[str, dict[str, Any]] = {
-    "nfs_export_mount": {"name": "kept", **EXPORT},
-    "storage_backend": {"name": "kept", "kind": "nfs", **EXPORT},
+SHARE = {"server": "smb1", "share": "s03", "username": "svc", "password": USERS["svc"]}
+MOUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "nfs_export_mount": ({"name": "kept", **EXPORT}, {"options": "timeo=300"}, {"export": "/export/e04"}),
+    "storage_backend": ({"name": "kept", "kind": "nfs", **EXPORT}, {"options": "timeo=300"}, {"export": "/export/e04"}),
+    "smb_share": ({"name": "kept", **SHARE}, {"options": "actimeo=3"}, {"share": "s04"}),
 }
-"""Modules that mount an export, and an item of each."""
+"""Modules that mount something; an item of each, an edit that needs another mount, and what makes it another item."""
 
 
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
@@ -174,15 +188,16 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
     if spec.name == "storage_volume":
         yield from volumes.other_results(controller, host)
         return
-    task, args = spec.name, dict(MOUNTING.get(spec.name, {}))
+    task = spec.name
+    args, edit, other = MOUNTING.get(spec.name, ({}, {}, {}))
     if args:
         checked, made = controller.run(Task(task, args, check=True), Task(task, args))
         let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
-        (pending,) = controller.run(Task(task, {**args, "options": "timeo=300"}))
+        (pending,) = controller.run(Task(task, {**args, **edit}))
         assert any("sleep" in who for who in pending[spec.singular]["pending_remount"])
         let_go()
         yield from (checked, made, pending)
-        args.update(name="new", export="/export/e04")
+        args = {**args, "name": "new", **other}
     (invalid,) = controller.run(Task(task, {**args, "timeout": 0}))
     assert invalid["error"]["field"] == "timeout"
     host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)
@@ -228,8 +243,14 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         ]
     }
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
+    share = {"server": "smb1", "share": "s05", "username": "svc", "password": USERS["svc"]}
     volume = {"name": "web1-root", "backend": "nas", "size": "1MiB", "snapshots": ["fresh"]}
-    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount), Task("storage_volume", volume))
+    controller.run(
+        Task("storage_backend", backends),
+        Task("nfs_export_mount", mount),
+        Task("smb_share", share),
+        Task("storage_volume", volume),
+    )
     host.ssh(BESIDE)
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
@@ -239,6 +260,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     items = {
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
+        "shares": documented("smb_share")["shares"]["contains"],
         "volumes": documented("storage_volume")["volumes"]["contains"],
         **{name: keys[name]["contains"] for name in ("docker_volumes", "images", "jobs", "orphans")},
     }

@@ -40,7 +40,7 @@ LARGE = 65536
 RUN_SECONDS = 60.0
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,"
-    "linkat,fsync,fdatasync,ftruncate,fallocate,fchmod,fchown,chmod,chown,fsopen,fsconfig,fsmount,move_mount,mount,"
+    "linkat,fsync,fdatasync,ftruncate,fallocate,fchmod,fchown,chmod,chown,fsopen,fsconfig,fsmount,move_mount,mount,fspick,"
     "umount2,mount_setattr,execve"
 )
 PR_SET_CHILD_SUBREAPER = 36

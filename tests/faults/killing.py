@@ -8,14 +8,17 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.faults.operations import Pair
 from tests.faults.points import Event, hit, points
 from tests.faults.rig import Rig
-from tests.lab.server import NfsServer
+from tests.lab import NfsServer, SmbServer
 
 State = dict[str, Any]
+EXPORTS, SHARES = ("rw", "rw2"), ("vms",)
+"""What the pairs use of the servers."""
 
 
 BASES = ("/var/lib/microvm", "/var/lib/microvm/mounts", "/run/microvm")
@@ -50,6 +53,7 @@ class Stage:
 
     rig: Rig
     nas: NfsServer
+    smb: SmbServer
     pair: Pair
     away: bool = False
     states: dict[bool, State] = field(default_factory=dict)
@@ -65,8 +69,8 @@ class Stage:
     def reset(self) -> None:
         """The first state, from nothing; the pair has been there once, as the states that are compared."""
         self.rig.ask(do="wipe")
-        for export in ("rw", "rw2"):
-            empty(self.nas, export)
+        for directory in self.served().values():
+            empty(directory)
         for module, args in self.pair.given:
             self.run(module, args)
         for forward in (True, False):
@@ -78,10 +82,20 @@ class Stage:
             if place.startswith("/"):
                 self.rig.ask(do="remove", path=place)
             else:
-                empty(self.nas, place)
+                empty(self.served()[place])
+
+    def served(self) -> dict[str, Path]:
+        """The directories on this machine that the servers export or share, by name."""
+        return {**{name: self.nas.data(name) for name in EXPORTS}, **{name: self.smb.data(name) for name in SHARES}}
+
+    def before(self, args: dict[str, Any]) -> None:
+        """The server takes the password that the call gives, and no other."""
+        if "password" in args:
+            self.smb.set_password(args["username"], args["password"])
 
     def run(self, module: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Run a module to its end; AssertionError when it failed."""
+        self.before(args)
         answer = self.rig.run(module, args, **more)
         result = answer["result"]
         assert answer["status"] == 0 and result and not result.get("failed"), (
@@ -112,7 +126,7 @@ class Stage:
         state = self.rig.snapshot()
         for path in BASES:
             state["files"].pop(path, None)
-        state["server"] = {export: listing(self.nas, export) for export in ("rw", "rw2")}
+        state["server"] = {name: listing(directory) for name, directory in self.served().items()}
         return state
 
     def check(self, when: str, away: bool) -> None:
@@ -128,6 +142,7 @@ class Stage:
         old, new = self.states[self.away], self.states[point.forward]
         event = point.event
         module, args = self.pair.call(point.forward)
+        self.before(args)
         answer = self.rig.run(module, args, kill=[event.role, event.call, event.count])
         if hit(answer["trace"]) != f"{event.call} {event.where}":
             self.away = point.forward
@@ -208,15 +223,14 @@ def differences(wanted: Any, found: Any, where: str = "") -> list[str]:
     return [] if wanted == found else [f"{where}: {wanted!r:.300} became {found!r:.300}"]
 
 
-def listing(nas: NfsServer, export: str) -> dict[str, str]:
-    """Names of all files and directories of an export, hidden ones included."""
-    top = nas.data(export)
+def listing(top: Path) -> dict[str, str]:
+    """Names of all files and directories below one, hidden ones included."""
     return {str(path.relative_to(top)): "directory" if path.is_dir() else "file" for path in top.rglob("*")}
 
 
-def empty(nas: NfsServer, export: str) -> None:
-    """Remove everything from an export."""
-    for path in nas.data(export).iterdir():
+def empty(directory: Path) -> None:
+    """Remove everything from a directory."""
+    for path in directory.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -24,8 +24,8 @@ TOOL = (
 class Pair:
     """``there`` takes the host from the one state to the other, ``back`` returns it; ``given`` are run before.
 
-    ``blank`` are the exports that are emptied and the files and directories (paths) that are removed before each
-    ``there``, so that the identity marker is made anew, or the host tool.
+    ``blank`` are the exports and shares that are emptied and the files and directories (paths) that are removed before
+    each ``there``, so that the identity marker is made anew, or the host tool.
     """
 
     name: str
@@ -39,8 +39,9 @@ class Pair:
         return self.there if forward else self.back
 
 
-def pairs(server: str) -> list[Pair]:
-    """All of them, for an NFS server with the exports /export/rw and /export/rw2."""
+def pairs(server: str, files: str) -> list[Pair]:
+    """All of them, for an NFS server with exports /export/rw and /export/rw2 and an SMB server with a share vms."""
+    smb = {"name": "files", "kind": "smb", "server": files, "share": "vms", "username": "svc", "password": "first"}
     nfs = {"name": "nas", "kind": "nfs", "server": server, "export": "/export/rw"}
     disk = {"name": "disk", "kind": "local_file", "path": "/var/lib/microvm/disk"}
     export = {"name": "vms", "server": server, "export": "/export/rw2"}
@@ -73,6 +74,8 @@ def pairs(server: str) -> list[Pair]:
             ("nfs_export_mount", {**export, "state": "absent"}),
             blank=TOOL,
         ),
+        Pair("smb backend", (LOCAL,), (backend, smb), (backend, {"name": "files", "state": "absent"}), blank=("vms",)),
+        Pair("rotation", (LOCAL, (backend, smb)), (backend, {**smb, "password": "second"}), (backend, smb)),
         Pair(
             "docker driver",
             (),

@@ -28,8 +28,8 @@ def servers(lab: Lab, rig: Rig) -> Iterator[dict[str, NfsServer]]:
     rig.start()
     rig.ask(do="wipe")
     for server in found.values():
-        empty(server, "rw")
-        empty(server, "rw2")
+        empty(server.data("rw"))
+        empty(server.data("rw2"))
     mounts = [
         {"name": f"{name}-{number}", "server": found[name].address, "export": f"/export/e{number:02d}", "timeout": 60}
         for name, share in SHARES.items()

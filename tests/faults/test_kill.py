@@ -13,7 +13,7 @@ from tests.faults.killing import Point, Stage
 from tests.faults.operations import pairs
 from tests.faults.progress import Progress
 from tests.faults.rig import Rig
-from tests.lab import Lab, LabError, NfsServer, counts
+from tests.lab import Lab, LabError, NfsServer, SmbServer, counts
 
 ATTEMPTS = 5
 """How often a point is aimed at: what it is counted by varies from run to run (see again)."""
@@ -23,9 +23,9 @@ UNREACHED = 0.02
 
 @pytest.fixture(scope="session")
 def stages(lab: Lab, rig: Rig) -> dict[str, Stage]:
-    nas = lab.servers["nas1"]
-    assert isinstance(nas, NfsServer)
-    return {pair.name: Stage(rig, nas, pair) for pair in pairs(nas.address)}
+    nas, smb = lab.servers["nas1"], lab.servers["smb1"]
+    assert isinstance(nas, NfsServer) and isinstance(smb, SmbServer)
+    return {pair.name: Stage(rig, nas, smb, pair) for pair in pairs(nas.address, smb.address)}
 
 
 @pytest.fixture(scope="session")

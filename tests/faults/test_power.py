@@ -13,7 +13,7 @@ import pytest
 from tests.faults.killing import Stage
 from tests.faults.operations import pairs
 from tests.faults.rig import Rig
-from tests.lab import Lab, NfsServer, counts
+from tests.lab import Lab, NfsServer, SmbServer, counts
 
 ROUNDS, SAMPLED_ROUNDS = 8, 2
 RECOVERED = """
@@ -28,11 +28,12 @@ RUN_SECONDS = 1.0
 
 def test_power_loss(lab: Lab, rig: Rig, request: pytest.FixtureRequest) -> None:
     nas = lab.servers["nas1"]
-    assert isinstance(nas, NfsServer)
+    smb = lab.servers["smb1"]
+    assert isinstance(nas, NfsServer) and isinstance(smb, SmbServer)
     draw = random.Random(request.config.getoption("--seed"))
     rounds = SAMPLED_ROUNDS if request.config.getoption("--sample") else ROUNDS
     rig.start()
-    stage = Stage(rig, nas, pairs(nas.address)[0])
+    stage = Stage(rig, nas, smb, pairs(nas.address, smb.address)[0])
     stage.prepare()
     for number in range(rounds):
         after = draw.uniform(0.05, RUN_SECONDS)

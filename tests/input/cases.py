@@ -12,10 +12,13 @@ from tests.contract.specs import Spec, read_all
 from tests.input import corpus
 
 MOUNT = {"name": "input", "server": "nas1", "export": "/export/rw"}
+SHARE = {"name": "input", "server": "nas1", "share": "vms", "username": "svc", "password": "0f9e8d7c6b5a"}
 BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("nfs_export_mount", ""): MOUNT,
     ("storage_backend", "nfs"): {"kind": "nfs", **MOUNT},
     ("storage_backend", "local_file"): {"kind": "local_file", "name": "input", "path": "/var/lib/microvm/input"},
+    ("smb_share", ""): SHARE,
+    ("storage_backend", "smb"): {"kind": "smb", **SHARE},
     ("storage_volume", ""): {"name": "input", "size": "1MiB"},
     ("docker_volume_driver", ""): {"name": "nfsd"},
     ("host_info", ""): {},
@@ -25,7 +28,14 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
 LISTED = 5
 """Each value is tried alone, every fifth one in a list too."""
 ONLY_LOCAL = ("path",)
-"""Options of storage_backend that are for local_file; the others go to an nfs backend."""
+"""Options of storage_backend that are for local_file."""
+ONLY_SMB = (
+    *("share", "subdir", "username", "password", "domain", "uid", "gid", "file_mode", "dir_mode", "seal", "sign"),
+    "secret_check",
+)
+"""Options of storage_backend that are for smb; the others go to an nfs backend."""
+
+KIND_OF = {**dict.fromkeys(ONLY_LOCAL, "local_file"), **dict.fromkeys(ONLY_SMB, "smb")}
 
 LONE = ("docker_volume_driver",)
 """Modules of which there is one item only: none is tried behind another."""
@@ -38,6 +48,13 @@ BY_NAME = {
     "mount_base": corpus.PATHS + corpus.SYSTEM,
     "options": corpus.OPTIONS,
     "timeout": corpus.SECONDS,
+    "share": corpus.SHARES,
+    "subdir": corpus.SUBDIRS,
+    "username": corpus.ACCOUNTS,
+    "domain": corpus.ACCOUNTS,
+    "password": corpus.PASSWORDS,
+    **dict.fromkeys(("uid", "gid"), corpus.OWNERS),
+    **dict.fromkeys(("file_mode", "dir_mode"), corpus.MODES),
     "backend": corpus.NAMES,
     "restore": corpus.NAMES,
     "size": corpus.SIZES,
@@ -92,7 +109,7 @@ def cases() -> Iterator[Case]:
 
 def _base(spec: Spec, name: str) -> dict[str, Any]:
     """Fine arguments for an item that has the option."""
-    kind = "" if "kind" not in spec.item else "local_file" if name in ONLY_LOCAL else "nfs"
+    kind = "" if "kind" not in spec.item else KIND_OF.get(name, "nfs")
     return BASES[spec.name, kind]
 
 
@@ -102,7 +119,6 @@ def _alone(spec: Spec, name: str, value: Any) -> Case:
 
 def _listed(spec: Spec, name: str, value: Any) -> Case:
     base = _base(spec, name)
-    other = {"path": "/var/lib/microvm/first"} if base.get("kind") == "local_file" else {}
-    if "export" in base:
-        other = {"export": "/export/rw2"}
+    others = {"path": "/var/lib/microvm/first", "share": "vms2", "export": "/export/rw2"}
+    other = {key: text for key, text in others.items() if key in base}
     return Case(spec.name, {spec.plural: [{**base, "name": "first", **other}, {**base, name: value}]}, name, value)

@@ -77,6 +77,97 @@ OPTIONS: list[Any] = [
     *(-1, 1.5, True, False, [1], [None], ["ro", "rw"], ["ro\n"], ["ro,rw"], ["vers=3"], [NUL]),
 ]
 
+SHARES: list[Any] = [
+    *(
+        "",
+        " ",
+        ".",
+        "..",
+        "/",
+        "//",
+        "//nas/vms",
+        "a/b",
+        "a\\b",
+        "\\\\nas\\vms",
+        "../x",
+        " a",
+        "a ",
+        "a\n",
+        "\na",
+        "a\r",
+    ),
+    *("a\tb", f"a{NUL}", f"a{BELL}", f"{ESCAPE}a", f"a{ZERO_WIDTH}b", f"a{RTL}b", f"a{HALF}", "a" * 81, "a" * 70000),
+    *(
+        "a,b",
+        "a=b",
+        "a:b",
+        "a;b",
+        "a*",
+        "a?",
+        'a"b',
+        "a<b",
+        "a>b",
+        "a|b",
+        "a+b",
+        "[a]",
+        [],
+        ["a"],
+        {"a": 1},
+        [None],
+    ),
+]
+
+SUBDIRS: list[Any] = [
+    *(" ", ".", "..", "/", "/a", "../x", "a/../b", "a/./b", "a//b", "a\\b", "a ", "a\n", "\na", "a\tb", "a\r"),
+    *(
+        f"a{NUL}",
+        f"a{BELL}",
+        f"{ESCAPE}a",
+        f"a{ZERO_WIDTH}b",
+        f"a{RTL}b",
+        f"a{HALF}",
+        "a" * 256,
+        "a/" * 200,
+        "x" * 70000,
+    ),
+]
+
+ACCOUNTS: list[Any] = [
+    *(" ", " a", "a ", "LAB\\svc", "LAB/svc", "a,b", "a:b", 'a"b', "a\n", "\na", "a\r", "a\tb", "a\npassword=x"),
+    *(f"a{NUL}", f"a{BELL}", f"{ESCAPE}a", f"a{ZERO_WIDTH}b", f"a{RTL}b", f"a{HALF}", "a" * 105, "a" * 70000),
+    *(["a,b"], {"a": 1}),
+]
+
+PASSWORDS: list[Any] = [
+    *("a\nb", "a\n", "\na", "a\rb", "a\tb", f"a{NUL}b", f"a{BELL}", f"{ESCAPE}a", f"a{HALF}", "a" * 256, "ä" * 128),
+    *("x" * 70000, "a\nusername=root", "a\ndomain=x"),
+]
+
+OWNERS: list[Any] = [
+    *("", " ", "x", "root", "1.5", "0x10", "1 2", "-", f"1{NUL}", "∞", -1, "-1", 2**32 - 1, 2**32, 10**30),
+    [],
+]
+
+MODES: list[Any] = [
+    *(
+        "",
+        " ",
+        "rw",
+        "u=rw",
+        "0999",
+        "1770",
+        "07777",
+        "777777",
+        "-1",
+        "0x1ff",
+        "660 ",
+        f"660{NUL}",
+        "六六〇",
+        "6" * 70000,
+    ),
+    *(-1, 0o1000, 10**30, 1.5, True, [], ["0660"], {}, {"a": 1}),
+]
+
 CHOICES: list[Any] = [
     *("", " ", "nosuch", "MOUNTED", "Present", "present ", " present", "present\n", f"present{NUL}", "présent"),
     *(f"{RTL}present", "../present", "-present", "present,absent", "present;id", "4.3", "5", "-1", "x" * 70000),

@@ -24,7 +24,7 @@ find / -xdev \( -path /opt/input -o -path /var/log -o -path /var/lib/systemd -o 
     -o -cnewer /opt/input/begin -print
 find /run /tmp /dev/shm -xdev \( -path /run/log -o -path /run/systemd -o -path /run/udev -o -path /run/user \) -prune \
     -o -cnewer /opt/input/begin -print
-grep -E ' - nfs4? ' /proc/self/mountinfo || true
+grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo || true
 """
 
 

@@ -34,9 +34,11 @@ class Module(AnsibleModule):
         super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
+        secrets = self._secrets()
         for field, text in _texts(self.given):
             if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-                self._refuse(field, "%s has a character that is not text" % shown(text))  # Ansible can't log it
+                what = field if field.split(".")[-1] in secrets else shown(text)
+                self._refuse(field, "%s has a character that is not text" % what)  # Ansible can't log it
             if text.strip().lower().lstrip("+-") in ("inf", "infinity") and field.split(".")[-1] == "timeout":
                 self._refuse(field, "%s is not a number of seconds" % shown(text))  # Ansible can't convert it
 
@@ -58,6 +60,11 @@ class Module(AnsibleModule):
         self.code = 0
         super().exit_json(**answer)
         raise SystemExit(0)
+
+    def _secrets(self) -> set[str]:
+        """The options whose values no message may show."""
+        specs = [self.argument_spec, *(each["options"] for each in self.argument_spec.values() if "options" in each)]
+        return {name for spec in specs for name, option in spec.items() if option.get("no_log")}
 
     def leave_quickly(self) -> None:
         """Spare this process what a short-lived one need not do: collections, and taking the interpreter apart.

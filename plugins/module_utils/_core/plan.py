@@ -69,7 +69,8 @@ class ReloadUnits(Step):
 @dataclasses.dataclass
 class Plan:
     """``before`` and ``after`` hold configuration only, no measurements. ``commit`` writes the registry rows in the
-    transaction that closes the intent. ``contact`` is what check mode may do: open a connection, in a child.
+    transaction that closes the intent. ``contact`` is what check mode may do, in a child: open a connection. ``proof``
+    is what both modes do, in a child: try a secret that the user wants to know about.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Plan:
     steps: list[Step] = dataclasses.field(default_factory=list)
     commit: t.Callable[[sqlite3.Connection, Known], None] | None = None
     contact: t.Callable[[], t.Any] | None = None
+    proof: t.Callable[[], t.Any] | None = None
     locks: tuple[str, ...] = ()
     seconds: float = 15.0
     notes: dict[str, t.Any] = dataclasses.field(default_factory=dict)

@@ -67,6 +67,7 @@ def converge(
     todo = [
         item for item in items if item.error is None and item.plan and (item.plan.steps or item.name in open_intents)
     ]
+    _prove([item for item in items if item.error is None])
     if check:
         _foresee(resource, items, open_intents)
         _contact(todo)
@@ -132,15 +133,28 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
         item.error = item.plan.assumes
 
 
+def _prove(items: t.Sequence[Item]) -> None:
+    """Both modes: try the secrets that were asked about."""
+    proofs = {item: item.plan.proof for item in items if item.plan is not None and item.plan.proof is not None}
+    _call(proofs, "logging in")
+    for item in proofs:
+        if item.plan is not None and item.error is None:
+            item.plan.notes["secret_checked"] = True
+
+
 def _contact(items: t.Sequence[Item]) -> None:
     """Check mode: open the connections the run would open, all at once, and close them."""
-    running: dict[deadline.Child, Item] = {}
-    for item in items:
-        if item.plan is not None and item.plan.contact is not None:
-            running[deadline.Child(_sending(item.plan.contact), item.wanted.timeout, "connecting")] = item
-            item.plan.notes["not_probed"] = (
-                "check mode only opened a connection; export, rights and version are not probed"
-            )
+    contacts = {item: item.plan.contact for item in items if item.plan is not None and item.plan.contact is not None}
+    for item in contacts:
+        if item.plan is not None:
+            text = "check mode only opened a connection; export, rights and version are not probed"
+            item.plan.notes["not_probed"] = text
+    _call(contacts, "connecting")
+
+
+def _call(calls: t.Mapping[Item, t.Callable[[], t.Any]], doing: str) -> None:
+    """Do one thing for each item, all at once, each in a child; what fails is the item's error."""
+    running = {deadline.Child(_sending(work), item.wanted.timeout, doing): item for item, work in calls.items()}
     while running:
         child = deadline.wait_any(list(running))
         item = running.pop(child)

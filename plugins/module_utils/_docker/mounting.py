@@ -17,9 +17,9 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._docker import units
 from ansible_collections.microvm.host.plugins.module_utils._docker.definition import Definition
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import Asked
 
 BASE_MODE = 0o711
 """Containers of a remapped root may pass, and nobody may list."""
@@ -31,25 +31,26 @@ def path_of(volume: str) -> str:
     return os.path.join(units.BASE, volume)
 
 
-def root_asked(wanted: Definition, backend: nfs.Asked | None) -> nfs.Asked:
-    """The export that a volume is on; ``backend``: what its backend mounts. Raises HostError ``unsupported``."""
+def root_asked(wanted: Definition, backend: Asked | None) -> Asked:
+    """The export or share that a volume is on; ``backend``: what its backend mounts. Raises ``unsupported``."""
     if backend is None:
         root = {"server": wanted.server, "export": wanted.path, "version": wanted.version}
         return dict(root, kind="nfs", options=list(wanted.options))
-    options = parser.parse(backend["options"], "options", backend["version"], True if wanted.read_only else None)
-    version = backend["version"]
-    if not options.local_locks:
-        if version == "3":
-            text = "backend %s is mounted by NFS 3, whose locks need a program that this driver does not start"
-            raise HostError("unsupported", text % wanted.backend, "use a backend with NFS 4", field="backend")
-        if version == "default":
-            version = "4"
-    return dict(backend, version=version, options=options.canonical())
+    try:
+        return filesystems.of(backend).alone(backend, wanted.read_only)
+    except HostError as error:
+        error.message = "backend %s: %s" % (wanted.backend, error.message)
+        raise error.in_field("backend") from None
 
 
-def asked_of(wanted: Definition, root: nfs.Asked) -> nfs.Asked:
+def asked_of(wanted: Definition, root: Asked) -> Asked:
     """The mount of a volume: its subdir itself, so that a container has no way up."""
-    return dict(root, export=posixpath.join(root["export"], wanted.subdir)) if wanted.subdir else root
+    return filesystems.of(root).below(root, wanted.subdir)
+
+
+def source(asked: Asked) -> str:
+    """What is mounted, as mountinfo shows it."""
+    return filesystems.of(asked).source(asked)
 
 
 def perform(function: str, arguments: list[t.Any]) -> dict[str, t.Any]:
@@ -60,7 +61,7 @@ def perform(function: str, arguments: list[t.Any]) -> dict[str, t.Any]:
     return {"attach": attach, "put_away": put_away}[function](Definition.of_json(wanted), *more)
 
 
-def attach(wanted: Definition, root: nfs.Asked, marker: str, end: float) -> dict[str, t.Any]:
+def attach(wanted: Definition, root: Asked, marker: str, end: float) -> dict[str, t.Any]:
     """Mount a volume in its place, making its subdir when there is none; answers version, address and asked.
 
     ``marker``: the UUID that the export must carry, "" for none; ``end``: a reading of time.monotonic(). The mount
@@ -69,15 +70,15 @@ def attach(wanted: Definition, root: nfs.Asked, marker: str, end: float) -> dict
     asked = asked_of(wanted, root)
     if marker:
         with _opened(root, end) as top:
-            probe.identify(top, marker, False, nfs.source(root))
+            probe.identify(top, marker, False, source(root))
     try:
-        mount, known = nfs.detached(asked, end - time.monotonic())
+        mount, known = filesystems.detached(asked, end - time.monotonic())
     except HostError as error:
         if error.kind != "not_found" or not wanted.subdir or wanted.read_only:
             raise
         with _opened(root, end) as top:
-            _make(top, wanted, nfs.source(root))
-        mount, known = nfs.detached(asked, end - time.monotonic())
+            _make(top, wanted, source(root))
+        mount, known = filesystems.detached(asked, end - time.monotonic())
     try:
         path = path_of(wanted.name)
         files.make_directories(units.BASE, BASE_MODE)
@@ -106,13 +107,13 @@ def detach(path: str, lazily: bool) -> dict[str, t.Any]:
     return {}
 
 
-def put_away(wanted: Definition, root: nfs.Asked, stamp: str, end: float) -> dict[str, t.Any]:
+def put_away(wanted: Definition, root: Asked, stamp: str, end: float) -> dict[str, t.Any]:
     """Archive (rename) or delete the subdir of a volume, as on_remove says; answers ``told``. It may be done again.
 
     What is to be deleted first gets a name of its own, so that one that was stopped goes on where it was.
     """
     folder, last = posixpath.split(wanted.subdir)
-    what = "%s/%s" % (nfs.source(root), wanted.subdir)
+    what = "%s/%s" % (source(root), wanted.subdir)
     with _opened(root, end) as top:
         try:
             parent = _walk(top, folder)
@@ -137,13 +138,13 @@ def put_away(wanted: Definition, root: nfs.Asked, stamp: str, end: float) -> dic
 
 
 @contextlib.contextmanager
-def _opened(root: nfs.Asked, end: float) -> t.Iterator[int]:
+def _opened(root: Asked, end: float) -> t.Iterator[int]:
     """The root of an export, mounted where nobody sees it."""
-    mount, dummy = nfs.detached(root, end - time.monotonic())
+    mount, dummy = filesystems.detached(root, end - time.monotonic())
     try:
         top = os.open(".", probe.DIRECTORY, dir_fd=mount)
     except OSError as error:
-        raise probe.explained(error, nfs.source(root)) from None
+        raise probe.explained(error, source(root)) from None
     finally:
         os.close(mount)
     try:

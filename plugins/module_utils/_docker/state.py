@@ -132,14 +132,15 @@ def backend_mount(backend: str, serving: bool) -> tuple[dict[str, t.Any], str]:
 def _mount_of(connection: sqlite3.Connection, backend: str, serving: bool) -> registry.Row:
     found = registry.rows(connection, "SELECT * FROM backends WHERE name = ?", backend)
     if not found:
-        known = [row["name"] for row in registry.rows(connection, "SELECT name FROM backends WHERE kind = 'nfs'")]
-        hint = "the NFS backends of this host are %s" % ", ".join(known) if known else "this host has no NFS backend"
+        known = [row["name"] for row in registry.rows(connection, "SELECT name FROM backends ")]
+        hint = "the backends of this host are %s" % ", ".join(known) if known else "this host has no backend"
         raise HostError("not_found", "there is no backend %s" % backend, hint, field="backend")
     sql = "SELECT mounts.* FROM mounts JOIN mount_users ON mount = id WHERE user = ?"
     mount = registry.rows(connection, sql, "backend:" + backend)
-    if found[0]["kind"] != "nfs" or not mount:
+    if not mount:
         text = "backend %s has the kind %s" % (backend, found[0]["kind"])
-        raise HostError("unsupported", text, "a Docker volume can be on a backend of the kind nfs", field="backend")
+        hint = "a Docker volume can be on a backend of the kind nfs or smb"
+        raise HostError("unsupported", text, hint, field="backend")
     if serving and not found[0]["enabled"]:
         raise HostError("refused", "backend %s is not in service" % backend, "enable it", field="backend")
     return mount[0]

@@ -17,10 +17,12 @@ from ansible_collections.microvm.host.plugins.module_utils._docker import defini
 from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Pause, Task, Tasks
 from ansible_collections.microvm.host.plugins.module_utils._docker.workers import Job
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
-from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, nfs, smb
+from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import Asked
 
+LOADED = (nfs, smb)
+"""File systems that a volume may be on: loaded now, the archive this runs from may be replaced."""
 UNMOUNT_SECONDS = 10.0
 LET_GO_SECONDS = 5.0
 REMOVE_SECONDS = 50.0
@@ -91,7 +93,7 @@ class Volumes:
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         given = {key: value for key, value in opts.items() if value != ""} if isinstance(opts, dict) else {}
         volume = state.Volume(wanted, given, created)
-        nfs.source(mounting.asked_of(wanted, self._root(wanted)[0]))  # with its subdir it may be too long
+        mounting.source(mounting.asked_of(wanted, self._root(wanted)[0]))  # with its subdir it may be too long
         state.add(volume)
         self.volumes[volume.name] = volume
         self.log("created", volume=volume.name, opts=given, warnings=wanted.warnings)
@@ -152,7 +154,7 @@ class Volumes:
             root, dummy = self._root(wanted)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             end = max(end, time.monotonic() + LEAST_SECONDS)
-            doing = "%s of %s" % (wanted.on_remove, nfs.source(mounting.asked_of(wanted, root)))
+            doing = "%s of %s" % (wanted.on_remove, mounting.source(mounting.asked_of(wanted, root)))
             arguments = (dataclasses.asdict(wanted), root, stamp, end)
             answer = yield Job(_server_of(wanted), "put_away", arguments, end, REMOVE_SECONDS, doing)
             self.log("put away", volume=volume.name, told=answer["told"])
@@ -208,7 +210,7 @@ class Volumes:
 
     # How it is done.
 
-    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[nfs.Asked, str]:
+    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[Asked, str]:
         """The export a volume is on, and the UUID it must carry; ``serving``: as state.backend_mount. HostError."""
         if not wanted.backend:
             return mounting.root_asked(wanted, None), ""
@@ -220,11 +222,13 @@ class Volumes:
         stack = mounts.stack_at(mounting.path_of(volume.name), mounts.table())
         if not stack:
             return False
-        if volume.asked is not None and nfs.is_mount_of(stack[-1], volume.asked, volume.address):
+        if volume.asked is not None and filesystems.of(volume.asked).is_mount_of(
+            stack[-1], volume.asked, volume.address
+        ):
             return True
         asked = mounting.asked_of(volume.wanted, self._root(volume.wanted)[0])
-        if nfs.is_mount_of(stack[-1], asked, None):  # made just before the driver was killed
-            volume.asked, volume.version = asked, parser.negotiated_version(stack[-1].options)
+        if filesystems.of(asked).is_mount_of(stack[-1], asked, None):  # made just before the driver was killed
+            volume.asked, volume.version = asked, filesystems.of(asked).negotiated(stack[-1])
             return True
         text = "%s is mounted on %s already" % (stack[-1].source, stack[-1].path)
         raise HostError("conflict", text, "unmount it: that place is the volume driver's")
@@ -232,7 +236,7 @@ class Volumes:
     def _attach(self, volume: state.Volume, end: float) -> Task:
         begun = time.monotonic()
         root, marker = self._root(volume.wanted, serving=True)
-        source = nfs.source(mounting.asked_of(volume.wanted, root))
+        source = mounting.source(mounting.asked_of(volume.wanted, root))
         if end - begun < LEAST_SECONDS:  # those before it in the queue took all of its time
             raise HostError("timeout", volume.error or "no time was left for mounting %s" % source)
         doing = "mounting %s" % source
@@ -324,10 +328,10 @@ class Volumes:
 
     def _refuse_shared(self, volume: state.Volume) -> None:
         """Raise ``in_use`` when another volume has what is to be deleted."""
-        own = nfs.source(mounting.asked_of(volume.wanted, self._root(volume.wanted)[0]))
+        own = mounting.source(mounting.asked_of(volume.wanted, self._root(volume.wanted)[0]))
         for other in self.volumes.values():
             if other is not volume:
-                theirs = nfs.source(mounting.asked_of(other.wanted, self._root(other.wanted)[0]))
+                theirs = mounting.source(mounting.asked_of(other.wanted, self._root(other.wanted)[0]))
                 if theirs == own or theirs.startswith(own + "/"):
                     text = "volume %s is in %s too" % (other.name, own)
                     raise HostError("in_use", text, "remove that volume first")

@@ -16,13 +16,14 @@ MOVE_MOUNT_F_EMPTY_PATH = 4
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
+FSCONFIG_CMD_RECONFIGURE = 7
 CLOEXEC = 1
 AT_FDCWD = -100
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 # The numbers are the same on every architecture Linux 5.12 runs on, but alpha.
-SYSCALLS = {"move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "mount_setattr": 442}
+SYSCALLS = {"move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442}
 
 ATTRIBUTES = {
     "ro": 0x1,
@@ -134,20 +135,61 @@ def detached(fstype: str, parameters: t.Iterable[tuple[str, str | None]], flags:
     """
     import ctypes
 
-    context = _syscall("fsopen", ctypes.c_char_p(fstype.encode()), ctypes.c_uint(CLOEXEC))
+    context = _opened(fstype)
     try:
-        for key, value in parameters:
-            if value is None:
-                _config(context, FSCONFIG_SET_FLAG, ctypes.c_char_p(key.encode()), None)
-            else:
-                text = ctypes.c_char_p(os.fsencode(value))
-                _config(context, FSCONFIG_SET_STRING, ctypes.c_char_p(key.encode()), text)
+        _set(context, parameters)
         _config(context, FSCONFIG_CMD_CREATE, None, None)
         return _syscall("fsmount", ctypes.c_int(context), ctypes.c_uint(CLOEXEC), ctypes.c_uint(attributes(flags)))
     except KernelRefused as refused:
         raise KernelRefused(refused.errno or 0, refused.call, _messages(context)) from None
     finally:
         os.close(context)
+
+
+def reconfigure(path: str, parameters: t.Iterable[tuple[str, str | None]]) -> None:
+    """Give the file system mounted at ``path`` other options. Raises KernelRefused with the kernel's words."""
+    import ctypes
+
+    arguments = (ctypes.c_int(AT_FDCWD), ctypes.c_char_p(os.fsencode(path)), ctypes.c_uint(CLOEXEC))
+    context = _syscall("fspick", *arguments)
+    try:
+        _set(context, parameters)
+        _config(context, FSCONFIG_CMD_RECONFIGURE, None, None)
+    except KernelRefused as refused:
+        raise KernelRefused(refused.errno or 0, refused.call, _messages(context)) from None
+    finally:
+        os.close(context)
+
+
+def takes(fstype: str, key: str, value: str) -> bool:
+    """Whether this kernel's file system knows an option; nothing is mounted and nobody is asked."""
+    context = None
+    try:
+        context = _opened(fstype)
+        _set(context, [(key, value)])
+    except KernelRefused:
+        return False
+    finally:
+        if context is not None:
+            os.close(context)
+    return True
+
+
+def _opened(fstype: str) -> int:
+    import ctypes
+
+    return _syscall("fsopen", ctypes.c_char_p(fstype.encode()), ctypes.c_uint(CLOEXEC))
+
+
+def _set(context: int, parameters: t.Iterable[tuple[str, str | None]]) -> None:
+    import ctypes
+
+    for key, value in parameters:
+        if value is None:
+            _config(context, FSCONFIG_SET_FLAG, ctypes.c_char_p(key.encode()), None)
+        else:
+            text = ctypes.c_char_p(os.fsencode(value))
+            _config(context, FSCONFIG_SET_STRING, ctypes.c_char_p(key.encode()), text)
 
 
 def _config(context: int, command: int, key: t.Any, value: t.Any) -> None:

@@ -77,6 +77,13 @@ def resolve(server: str, field: str = "server") -> list[Address]:
     return list(dict.fromkeys(address for address in addresses if address))
 
 
+def same_address(one: str, two: str) -> bool:
+    """Whether two texts are one IP address, however written: the kernel writes IPv6 without shortening it."""
+    bare = [text.partition("%")[0] for text in (one, two)]
+    families = (socket.AF_INET6, socket.AF_INET)
+    return any(_packed(family, bare[0]) == _packed(family, bare[1]) is not None for family in families)
+
+
 def reach(addresses: t.Sequence[Address], port: int, deadline: float) -> Address:
     """The first of ``addresses`` that takes a TCP connection on ``port``, tried in order, each a little later.
 

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._host import mount_options
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._host.mount_options import Pair, refuse_option, said
 from ansible_collections.microvm.host.plugins.module_utils._host.names import refuse, shown
 from ansible_collections.microvm.host.plugins.module_utils._host.net import bracketed
 
 VERSIONS = ("default", "3", "4", "4.0", "4.1", "4.2")
 """What a user may ask for; ``default`` and ``4`` leave the (minor) version to negotiation."""
-
-LONGEST_VALUE = 255
-"""Bytes in one value that fsconfig(2) takes."""
-LONGEST_LIST = 3072
-"""Bytes in all options together: mount(2), used at boot, has one page for them and for what mount.nfs adds."""
 
 _WALK = {
     "default": ("4.2", "4.1", "4.0", "3"),
@@ -57,7 +54,7 @@ _INTEGERS = {
     "acdirmin": (0, 10**6),
     "acdirmax": (0, 10**6),
     "retry": (0, 10**6),
-    "x-systemd.mount-timeout": (1, 3600),
+    mount_options.TIMEOUT: (1, 3600),
 }
 _CHOICES = {
     "proto": ("tcp", "tcp6", "rdma", "rdma6"),
@@ -72,7 +69,11 @@ _CHOICES = {
 _TEXTS = frozenset(("context", "fsc"))
 _VALUE_OPTIONAL = frozenset(("fsc", "rdirplus"))
 _SECURITY = ("sys", "krb5", "krb5i", "krb5p", "none")
-_ALIASES = {"tcp": ("proto", "tcp"), "rdma": ("proto", "rdma")}
+_ALIASES: dict[str, Pair] = {
+    "tcp": ("proto", "tcp"),
+    "rdma": ("proto", "rdma"),
+    "rdirplus=none": ("nordirplus", None),
+}
 _VALUE_ALIASES = {
     ("lookupcache", "positive"): "pos",
     ("fatal_neterrors", "ENETUNREACH:ENETDOWN"): "ENETDOWN:ENETUNREACH",
@@ -89,39 +90,15 @@ _NEUTRAL = frozenset(
 _ONLY_3 = frozenset(("mountproto", "mountport", "mountvers", "lock", "nolock", "local_lock", "acl", "noacl"))
 _ONLY_4 = frozenset(("max_connect", "trunkdiscovery", "migration"))
 
-# Per-mount flags, by the names of mountinfo; of each group the first is what a mount gets unless asked otherwise.
-_FLAG_GROUPS = (
-    ("nosuid", "suid"),
-    ("nodev", "dev"),
-    ("noexec", "exec"),
-    ("relatime", "atime", "noatime", "strictatime"),
-    ("diratime", "nodiratime"),
-    ("rw", "ro"),
-)
-_FLAGS = ("nosuid", "nodev", "noexec", "relatime", "noatime", "strictatime", "nodiratime", "ro")
-_SHOWN_FLAGS = frozenset(_FLAGS)
-
-_UNIT_LINES = {
-    "x-systemd.after": ("After",),
-    "x-systemd.before": ("Before",),
-    "x-systemd.requires": ("Requires", "After"),
-    "x-systemd.wants": ("Wants", "After"),
-    "x-systemd.requires-mounts-for": ("RequiresMountsFor",),
-}
 _WITHOUT_EFFECT = {
-    "_netdev": "",
-    "nofail": "",
-    "auto": "",
-    "defaults": "",
+    **mount_options.WITHOUT_EFFECT,
     "fg": "",
     "bg": "the module waits at most its timeout, and at boot nothing waits for this mount",
     "retry": "the module waits at most its timeout, and at boot microvm-recover retries",
-    "intr": "Linux ignores it since 2.6.25",
-    "nointr": "Linux ignores it since 2.6.25",
 }
-"""Understood and left out; those with a text are reported, for the others it is how every mount is made."""
 
 _OWNED = {
+    **mount_options.OWNED,
     "vers": "use the option version",
     "nfsvers": "use the option version",
     "minorversion": "use the option version",
@@ -136,25 +113,11 @@ _OWNED = {
     "mounthost": "use the option server",
     "clientaddr": "it is found out for each mount",
     "source": "use the options server and export",
-    "noauto": "use the option persistent, set to false",
-    "x-systemd.automount": "the mount is made at once, and at boot by a mount unit",
-    "x-systemd.idle-timeout": "mounts are not taken away when idle",
-    "remount": "the module decides when to remount",
-    "bind": "only NFS exports are mounted here",
-    "rbind": "only NFS exports are mounted here",
-    "move": "only NFS exports are mounted here",
-    "loop": "only NFS exports are mounted here",
-    "user": "only root mounts here",
-    "users": "only root mounts here",
-    "owner": "only root mounts here",
-    "group": "only root mounts here",
-    "sloppy": "it would hide options that the kernel does not know",
     "udp": "Linux no longer speaks NFS over UDP; leave it out",
 }
-"""Options of mount(8) and nfs(5) that are refused, with what to do instead."""
+"""Options that are refused, with what to do instead."""
 
 _CONFLICTS = (
-    *_FLAG_GROUPS,
     ("hard", "soft", "softerr"),
     ("softreval", "nosoftreval"),
     ("softerr", "nosoftreval"),
@@ -169,43 +132,9 @@ _CONFLICTS = (
 )
 _ORDERED = (("acregmin", "acregmax"), ("acdirmin", "acdirmax"))
 
-_TEXT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/@+-")
-_KEY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-_KNOWN_FLAGS = frozenset(flag for group in _FLAG_GROUPS for flag in group)
 
-Pair = tuple[str, t.Optional[str]]
-
-
-class Options(t.NamedTuple):
-    """Parsed mount options, each where it belongs and in one order.
-
-    ``superblock``: (key, value) for fsconfig(2), None for a flag; always one of hard, soft, softerr.
-    ``flags``: flags of the mount itself, by the names of mountinfo. ``unit``: what only systemd and mount(8) read.
-    ``ignored``: asked for and understood but without effect here, each with the reason, for a warning.
-    """
-
-    superblock: tuple[Pair, ...]
-    flags: tuple[str, ...]
-    unit: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-    def canonical(self) -> list[str]:
-        """As asked, in one spelling and with the defaults filled in; parse() reads all of it back but ``ignored``."""
-        opened = [negative[2:] for negative in ("nosuid", "nodev", "noexec") if negative not in self.flags]
-        return [*map(_joined, self.superblock), *opened, *self.flags, *self.unit]
-
-    def has(self, key: str) -> bool:
-        """True when the superblock option was asked for (or is hard, by default)."""
-        return any(key == known for known, _value in self.superblock)
-
-    def get(self, key: str) -> str | None:
-        """The value of a superblock option; None when it has none or was not asked for."""
-        return dict(self.superblock).get(key)
-
-    @property
-    def read_only(self) -> bool:
-        """Mounted read-only."""
-        return "ro" in self.flags
+class Options(mount_options.Options):
+    """Parsed NFS options; always one of hard, soft, softerr."""
 
     @property
     def family(self) -> int | None:
@@ -224,23 +153,6 @@ class Options(t.NamedTuple):
         """With NFSv3: locks are not sent to the server, so no other host sees them."""
         return self.has("nolock") or self.has("local_lock")
 
-    @property
-    def mount_timeout(self) -> int | None:
-        """Seconds of ``x-systemd.mount-timeout``, for TimeoutSec= of the unit."""
-        for option in self.unit:
-            key, _equals, value = option.partition("=")
-            if key == "x-systemd.mount-timeout":
-                return int(value)
-        return None
-
-    def unit_lines(self) -> list[str]:
-        """Lines for the [Unit] section: what systemd's fstab generator makes of ``x-systemd.*`` (systemd.mount(5))."""
-        lines = []
-        for option in self.unit:
-            key, _equals, value = option.partition("=")
-            lines += ["%s=%s" % (setting, value) for setting in _UNIT_LINES.get(key, ())]
-        return list(dict.fromkeys(lines))
-
 
 def versions(asked: str) -> tuple[str, ...]:
     """The protocol versions to try for the asked one, best first. Raises HostError ``invalid``."""
@@ -255,7 +167,7 @@ def parse(value: object, field: str, version: str = "default", read_only: bool |
     ``version`` is the asked version: an option that none of its versions has is refused. ``read_only`` is the user's
     own option of that name, None when it was not given. Raises HostError ``invalid`` that names the option at fault.
     """
-    items = tuple(_items(value, field))
+    items = mount_options.items(value, field)
     known = (items, version, read_only)
     if known not in _parsed:
         _parsed[known] = _parse(items, field, version, read_only)
@@ -267,44 +179,21 @@ _parsed: dict[tuple[tuple[str, ...], str, bool | None], Options] = {}
 
 
 def _parse(items: tuple[str, ...], field: str, version: str, read_only: bool | None) -> Options:
-    asked: dict[str, str | None] = {}
-    unit: dict[str, None] = {}
-    for item in items:
-        key, text = _option(item, field)
-        if key.startswith("x-") or key == "comment":
-            unit[_joined((key, text))] = None
-            continue
-        if key in asked and asked[key] != text:
-            _refuse(field, key, "is given twice, with different values")
-        asked[key] = text
-    if sum(option.startswith("x-systemd.mount-timeout=") for option in unit) > 1:
-        _refuse(field, "x-systemd.mount-timeout", "is given twice, with different values")
-    _check_together(asked, field)
+    asked, unit = GRAMMAR.asked(items, field)
     _check_version(asked, field, version)
-    if read_only is not None:
-        contrary = "rw" if read_only else "ro"
-        if contrary in asked:
-            _refuse(field, contrary, "contradicts read_only: %s" % str(read_only).lower(), "say it once, by read_only")
-        asked["ro" if read_only else "rw"] = None
+    mount_options.set_read_only(asked, read_only, field)
     if not asked.keys() & {"soft", "softerr"}:
         asked["hard"] = None
-    pairs = ((key, asked[key]) for key in _ORDER if key in asked)
-    result = Options(
-        superblock=tuple(pair for pair in pairs if _joined(pair) not in _NEUTRAL),
-        flags=_flags(asked),
-        unit=tuple(unit),
-        ignored=tuple("%s: %s" % (key, _WITHOUT_EFFECT[key]) for key in asked if _is_ignored(key, asked[key])),
-    )
-    if len(",".join(result.canonical())) > LONGEST_LIST:
-        refuse(field, "the options are longer than %d bytes together" % LONGEST_LIST)
-    return result
+    return Options(*GRAMMAR.sorted(asked, unit, field))
 
 
 def source(server: str, export: str) -> str:
     """What is mounted, as mountinfo shows it: ``server:export``. HostError ``invalid`` when longer than 255 bytes."""
     text = "%s:%s" % (bracketed(server), export)
-    if len(text.encode()) > LONGEST_VALUE:
-        refuse("export", "server and export are longer than the %d bytes the kernel takes" % LONGEST_VALUE)
+    if len(text.encode()) > mount_options.LONGEST_VALUE:
+        refuse(
+            "export", "server and export are longer than the %d bytes the kernel takes" % mount_options.LONGEST_VALUE
+        )
     return text
 
 
@@ -338,11 +227,7 @@ def unit_options(options: Options, version: str) -> str:
     ``version`` is the asked one; for ``default`` mount.nfs negotiates. It has no quotes and no backslashes; a percent
     sign does not occur either. ``retry=0``: by default mount.nfs would try for two minutes.
     """
-    wanted = [*options.flags, *map(_joined, options.superblock)]
-    if version != "default":
-        wanted.append("vers=" + version)
-    named = [option for option in options.unit if not option.startswith("x-systemd.")]
-    return ",".join([*wanted, *named, "_netdev", "nofail", "retry=0"])
+    return options.unit_options(*(() if version == "default" else ("vers=" + version,))) + ",retry=0"
 
 
 def shown_options(super_options: t.Iterable[str], flags: t.Iterable[str], asked: Options) -> dict[str, str | None]:
@@ -362,8 +247,7 @@ def shown_options(super_options: t.Iterable[str], flags: t.Iterable[str], asked:
         if key not in _ORDER or key in left_out or option in _NEUTRAL:
             continue
         found[key] = (text[:-1] if key == "proto" and text.endswith("6") else text) or None
-    found.update((flag, None) for flag in flags if flag in _SHOWN_FLAGS)
-    return found
+    return {**found, **mount_options.shown_flags(flags)}
 
 
 def negotiated_version(super_options: t.Iterable[str]) -> str:
@@ -373,145 +257,39 @@ def negotiated_version(super_options: t.Iterable[str]) -> str:
     return "4.%s" % values.get("minorversion", "0") if version == "4" else version
 
 
-def _items(value: object, field: str) -> list[str]:
-    """The single options, stripped of surrounding spaces."""
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [item.strip(" ") for item in value.split(",") if item.strip(" ")]
-    if not isinstance(value, (list, tuple)):
-        refuse(field, "%s is neither a list nor a string of mount options" % shown(value))
-    for item in value:
-        if not isinstance(item, str):
-            refuse(field, "%s is not a mount option" % shown(item), "write each option as text, as in timeo=100")
-        if "," in item:
-            refuse(field, "%s has a comma" % shown(item), "make each option an item of its own")
-        if not item.strip(" "):
-            refuse(field, "an option is empty")
-    return [item.strip(" ") for item in value]
-
-
-def _option(item: str, field: str) -> Pair:
-    """One option as (key, value), checked on its own and in its one spelling."""
-    key, equals, text = item.partition("=")
-    value = text if equals else None
-    if not key or not _KEY.issuperset(key):
-        refuse(field, "%s is not a mount option" % shown(item), "an option is a word, or a word and =value")
-    if len(item.encode("utf-8", "surrogateescape")) > LONGEST_VALUE:
-        _refuse(field, key, "is longer than the %d bytes the kernel takes" % LONGEST_VALUE)
-    if key in _OWNED:
-        _refuse(field, key, "cannot be given here", _OWNED[key])
-    if key in _ALIASES and value is None:
-        return _ALIASES[key]
-    if key.startswith("x-") or key == "comment":
-        return key, _unit_value(key, value, field)
-    if key in _INTEGERS:
-        return key, _integer(key, value, field)
-    if key == "sec":
-        return key, _security(value, field)
-    if key in _CHOICES and not (value is None and key in _VALUE_OPTIONAL):
-        value = _VALUE_ALIASES.get((key, value or ""), value)
-        if value not in _CHOICES[key]:
-            _refuse(field, key, "is %s" % _said(value), "it takes one of %s" % ", ".join(_CHOICES[key]))
-        return ("nordirplus", None) if (key, value) == ("rdirplus", "none") else (key, value)
-    if key in _TEXTS and not (value is None and key in _VALUE_OPTIONAL):
-        if not value or not _TEXT.issuperset(value) or ".." in value:
-            _refuse(field, key, "is %s" % _said(value), "it takes letters, digits and ._:/@+-")
-        if key == "context" and value.count(":") < 2:
-            _refuse(field, key, "is %s" % _said(value), "write user:role:type:level, without quotes")
-        return key, value
-    if key not in _ORDER and key not in _WITHOUT_EFFECT and key not in _KNOWN_FLAGS:
-        _unknown(key, field)
-    if value is not None:
-        _refuse(field, key, "takes no value")
-    return key, None
-
-
-def _integer(key: str, value: str | None, field: str) -> str:
-    low, high = _INTEGERS[key]
-    digits = value or ""
-    # A leading zero would be octal for the kernel and decimal for people.
-    plain = digits.isascii() and digits.isdigit() and len(digits) <= 10 and (digits == "0" or digits[0] != "0")
-    if not plain or not low <= int(digits) <= high:
-        _refuse(field, key, "is %s" % _said(value), "it takes a whole number from %d to %d" % (low, high))
-    return digits
-
-
 def _security(value: str | None, field: str) -> str:
     flavors = ["none" if flavor == "null" else flavor for flavor in (value or "").split(":")]
     if len(set(flavors)) != len(flavors) or not set(flavors).issubset(_SECURITY):
-        _refuse(field, "sec", "is %s" % _said(value), "it takes %s, or several with ':' between" % ", ".join(_SECURITY))
+        refuse_option(
+            field, "sec", "is %s" % said(value), "it takes %s, or several with ':' between" % ", ".join(_SECURITY)
+        )
     return ":".join(flavors)
-
-
-def _unit_value(key: str, value: str | None, field: str) -> str | None:
-    if key in _INTEGERS:
-        return _integer(key, value, field)
-    if key.startswith("x-systemd.") and key not in _UNIT_LINES:
-        known = ", ".join(sorted([*_UNIT_LINES, "x-systemd.mount-timeout"]))
-        _refuse(field, key, "is not for NFS mounts or not known", "understood are %s" % known)
-    if value is None and key not in _UNIT_LINES:
-        return None
-    if not value or not _TEXT.issuperset(value) or ".." in value:
-        _refuse(field, key, "is %s" % _said(value), "it takes letters, digits and ._:/@+-")
-    if key == "x-systemd.requires-mounts-for":
-        fine = value.startswith("/")
-    else:
-        fine = key not in _UNIT_LINES or ("." in value and "/" not in value and not value.startswith((".", "-")))
-    if not fine:
-        _refuse(field, key, "is %s" % _said(value), "it takes the name of a unit, or a path for requires-mounts-for")
-    return value
-
-
-def _check_together(asked: t.Mapping[str, str | None], field: str) -> None:
-    for group in _CONFLICTS:
-        found = [key for key in group if key in asked]
-        if len(found) > 1:
-            _refuse(field, found[0], "contradicts %s" % found[1], "give one of them")
-    for least, most in _ORDERED:
-        low, high = asked.get(least), asked.get(most)
-        if low is not None and high is not None and int(low) > int(high):
-            _refuse(field, least, "is more than %s" % most)
 
 
 def _check_version(asked: t.Mapping[str, str | None], field: str, version: str) -> None:
     walk = versions(version)
     if "migration" in asked and walk != ("4.0",):
-        _refuse(field, "migration", "works with NFS 4.0 only", "set version to 4.0 or leave it out")
+        refuse_option(field, "migration", "works with NFS 4.0 only", "set version to 4.0 or leave it out")
     foreign = _ONLY_4 if walk == ("3",) else _ONLY_3 if "3" not in walk else frozenset()
     for key in asked:
         if key in foreign:
-            _refuse(field, key, "does not exist in version %s of NFS" % version, "leave it out")
+            refuse_option(field, key, "does not exist in version %s of NFS" % version, "leave it out")
 
 
-def _flags(asked: t.Container[str]) -> tuple[str, ...]:
-    chosen = []
-    for group in _FLAG_GROUPS:
-        chosen.append(next((flag for flag in group if flag in asked), group[0]))
-    if "atime" in chosen:  # mount(8): only takes noatime back, which leaves the kernel's default
-        chosen[chosen.index("atime")] = "relatime"
-    return tuple(flag for flag in _FLAGS if flag in chosen)
-
-
-def _is_ignored(key: str, value: str | None) -> bool:
-    return bool(_WITHOUT_EFFECT.get(key)) and (key, value) != ("retry", "0")
-
-
-def _joined(pair: Pair) -> str:
-    key, value = pair
-    return key if value is None else "%s=%s" % (key, value)
-
-
-def _said(value: str | None) -> str:
-    return "without a value" if value is None else shown(value)
-
-
-def _refuse(field: str, key: str, message: str, hint: str = "") -> t.NoReturn:
-    refuse(field, "mount option %s %s" % (shown(key), message), hint)
-
-
-def _unknown(key: str, field: str) -> t.NoReturn:
-    import difflib  # only when something is wrong
-
-    near = difflib.get_close_matches(key, [*_ORDER, *_WITHOUT_EFFECT, *_OWNED, *_KNOWN_FLAGS], 1)
-    _refuse(field, key, "is not known", "did you mean %s?" % near[0] if near else "see nfs(5) for the options of NFS")
+GRAMMAR = mount_options.Grammar(
+    name="NFS",
+    manual="nfs(5)",
+    order=_ORDER,
+    integers=_INTEGERS,
+    choices=_CHOICES,
+    texts=_TEXTS,
+    custom={"sec": _security},
+    value_optional=_VALUE_OPTIONAL,
+    aliases=_ALIASES,
+    value_aliases=_VALUE_ALIASES,
+    neutral=_NEUTRAL,
+    without_effect=_WITHOUT_EFFECT,
+    owned=_OWNED,
+    conflicts=_CONFLICTS,
+    ordered=_ORDERED,
+)

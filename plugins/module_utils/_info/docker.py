@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._docker import mounting, state
 from ansible_collections.microvm.host.plugins.module_utils._docker.volumes import status
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
-from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems
 
 
 def volumes() -> list[dict[str, t.Any]]:
@@ -43,9 +43,9 @@ def _differences(volume: state.Volume, mount: mounts.Mount) -> list[str]:
     """How a volume's mount differs from what was mounted there."""
     if volume.asked is None:
         return []
-    if not nfs.is_mount_of(mount, volume.asked, volume.address):
-        return ["mounted is %s instead of %s" % (mount.source, nfs.source(volume.asked))]
-    wanted = set(nfs.parsed(volume.asked).flags)
+    if not filesystems.of(volume.asked).is_mount_of(mount, volume.asked, volume.address):
+        return ["mounted is %s instead of %s" % (mount.source, mounting.source(volume.asked))]
+    wanted = set(filesystems.of(volume.asked).parsed(volume.asked).flags)
     shown = {flag for flag in mount.flags if flag in mounts.ATTRIBUTES or flag == "relatime"}
     return ["mounted with %s instead of %s" % (_listed(shown), _listed(wanted))] if shown != wanted else []
 

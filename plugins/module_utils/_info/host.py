@@ -33,16 +33,12 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
     intents = journal.left_open()
     return {
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
-        "mounts": [
-            dict(mount.described(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=user[6:])
-            for user, use in sorted(seen.users.items())
-            if user.startswith("mount:")
-        ],
+        "mounts": _mounts(seen, "mount"),
         **volumes.gather(seen, max(0.0, until - time.monotonic()), refresh),
         "machines": [],
-        "shares": [],
+        "shares": _mounts(seen, "share"),
         "docker_volumes": docker.volumes(),
-        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "volume")],
+        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "share", "volume")],
         "jobs": volumes.jobs(intents),
         "registry": {
             "path": registry.PATH,
@@ -51,3 +47,11 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
             "open_intents": [{key: row[key] for key in ("resource", "name", "pid", "committed")} for row in intents],
         },
     }
+
+
+def _mounts(seen: mount.Seen, resource: str) -> list[dict[str, t.Any]]:
+    """What a resource has mounted, by name."""
+    used = [(user.split(":", 1)[1], use) for user, use in sorted(seen.users.items()) if user.startswith(resource + ":")]
+    return [
+        dict(mount.described(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=name) for name, use in used
+    ]

@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
-from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
 from ansible_collections.microvm.host.plugins.module_utils._storage.kinds import Backend
@@ -50,7 +50,7 @@ class Backends:
         name = names.name(item["name"], prefix + "name")
         kind, state = item.get("kind"), item["state"]
         seconds = names.seconds(item["timeout"], prefix + "timeout")
-        config, base = None, mount.BASE
+        config, base, key = None, mount.BASE, ""
         if kind is None and state == "present":
             raise HostError(
                 "invalid", "%skind is required" % prefix, "one of %s" % ", ".join(kinds.KINDS), prefix + "kind"
@@ -59,10 +59,23 @@ class Backends:
             kinds.refuse_foreign(item, kind, name, prefix)
             if state == "present":
                 config = kinds.of(kind).asked(item, prefix)
+                key = secret.keep(kinds.of(kind).secret(item, prefix))
                 if item.get("mount_base") is not None:
                     base = names.mount_path(item["mount_base"], prefix + "mount_base")
         default = item.get("default")
-        return Backend(name, state, seconds, prefix, kind, config, base, bool(item["enabled"]), default)
+        return Backend(
+            name,
+            state,
+            seconds,
+            prefix,
+            kind,
+            config,
+            base,
+            bool(item["enabled"]),
+            default,
+            key,
+            bool(item.get("secret_check")),
+        )
 
     def together(self, wanted: t.Sequence[Backend]) -> None:
         """See Resource."""
@@ -117,8 +130,10 @@ class Backends:
                 "remove it and add it again, or use another name",
                 field=wanted.prefix + "kind",
             )
-        default = self._default(wanted, seen, row)
         kind = kinds.of(str(wanted.kind))
+        if wanted.secret_check:
+            return kind.proven(wanted, seen, row)
+        default = self._default(wanted, seen, row)
         plan = kind.present(wanted, seen, row)
         facets = {"kind": wanted.kind, "enabled": wanted.enabled, "default": default}
         if row is not None:

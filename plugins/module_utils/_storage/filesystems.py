@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
+from ansible_collections.microvm.host.plugins.module_utils._storage import credentials
 
 Asked = dict[str, t.Any]
 
@@ -37,6 +38,10 @@ class FileSystem(t.Protocol):
     def PROGRAM(self) -> tuple[str, str]:
         """What systemd mounts it with, and the packages that have it; this collection needs no program for it."""
 
+    @property
+    def KEYS(self) -> tuple[str, ...]:
+        """The options without which none is asked for."""
+
     def asked(self, item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
         """The asked mount of validated options. Raises ``invalid`` naming the option."""
 
@@ -51,6 +56,15 @@ class FileSystem(t.Protocol):
 
     def place(self, wanted: Asked) -> str:
         """What it is on the server, in words: "the export /tank"."""
+
+    def alone(self, wanted: Asked, read_only: bool) -> Asked:
+        """The same mount as a process makes it that starts no program; ``read_only`` or as it is.
+
+        Raises ``unsupported`` when that needs one.
+        """
+
+    def below(self, wanted: Asked, subdir: str) -> Asked:
+        """The mount of a directory in it."""
 
     def identity(self, wanted: Asked) -> str:
         """What makes it one mount: two asked mounts of one identity are mounted once."""
@@ -89,9 +103,48 @@ class FileSystem(t.Protocol):
         """The systemd unit that mounts it at boot."""
 
 
+class Guarded(FileSystem, t.Protocol):
+    """A file system with a password, which rests in the credentials file of the mount."""
+
+    def given(self, item: dict[str, t.Any], prefix: str) -> str | None:
+        """The password of validated options, None to keep the one there is. Raises ``invalid`` without showing it."""
+
+    def login(self, wanted: Asked) -> credentials.Login | None:
+        """Who logs in and where the password is; None for a guest."""
+
+    def placed(self, wanted: Asked, file: str) -> Asked:
+        """The asked mount with its credentials file, chosen when the mount is first made."""
+
+    def detached(self, wanted: Asked, seconds: float, password: str | None = None) -> tuple[int, dict[str, t.Any]]:
+        """As that of every file system. ``password`` None: the one at rest."""
+
+    def prove(self, wanted: Asked, seconds: float, password: str | None = None) -> None:
+        """Log in by a connection of its own. In a child."""
+
+    def can_renew(self) -> bool:
+        """Whether this kernel takes a new password for a live mount."""
+
+    def renew(self, wanted: Asked, path: str, address: str, password: str) -> None:
+        """Give a live mount another password for its next login. Raises KernelRefused. In a child."""
+
+
 def of(wanted: Asked) -> FileSystem:
     """The file system of an asked mount."""
     return KINDS[wanted["kind"]]()
+
+
+def guarded(wanted: Asked) -> Guarded | None:
+    """The file system of an asked mount that logs in; None where nobody does."""
+    if wanted["kind"] not in GUARDED:
+        return None
+    found = GUARDED[wanted["kind"]]()
+    return found if found.login(wanted) else None
+
+
+def detached(wanted: Asked, seconds: float, password: str | None = None) -> tuple[int, dict[str, t.Any]]:
+    """As that of the file system; ``password`` None: the one at rest, where there is one."""
+    system = guarded(wanted)
+    return system.detached(wanted, seconds, password) if system else of(wanted).detached(wanted, seconds)
 
 
 def _nfs() -> FileSystem:
@@ -100,5 +153,12 @@ def _nfs() -> FileSystem:
     return nfs
 
 
-KINDS: dict[str, t.Callable[[], FileSystem]] = {"nfs": _nfs}
+def _smb() -> Guarded:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import smb
+
+    return smb
+
+
+GUARDED: dict[str, t.Callable[[], Guarded]] = {"smb": _smb}
+KINDS: dict[str, t.Callable[[], FileSystem]] = {"nfs": _nfs, **GUARDED}
 """Loaded when one is asked for: a host without SMB shares does not pay for them."""

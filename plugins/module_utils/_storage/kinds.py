@@ -28,6 +28,10 @@ class Backend:
     base: str
     enabled: bool
     default: bool | None
+    secret: str = ""
+    """The key of what the user gave as secret; "" keeps the one there is."""
+    secret_check: bool = False
+    """Only try the secret."""
 
 
 class Kind(t.Protocol):
@@ -40,6 +44,9 @@ class Kind(t.Protocol):
     def asked(self, item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
         """The configuration of validated options, as the registry keeps it. Raises ``invalid`` naming the option."""
 
+    def secret(self, item: dict[str, t.Any], prefix: str) -> t.Any:
+        """What the user gave as secret; None: nothing. Raises ``invalid`` without showing it."""
+
     def identity(self, config: dict[str, t.Any]) -> str:
         """What makes it one place: a call may name it once."""
 
@@ -48,6 +55,9 @@ class Kind(t.Protocol):
 
     def present(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
         """What brings it there; what all backends have in common is added to it."""
+
+    def proven(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+        """What tries the secret and changes nothing."""
 
     def absent(self, wanted: Backend, seen: mount.Seen, row: registry.Row) -> Plan:
         """What takes it away, data excepted."""
@@ -116,6 +126,12 @@ def _nfs() -> Kind:
     return mounted.OnMount(nfs)
 
 
+def _smb() -> Kind:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import mounted, smb
+
+    return mounted.OnMount(smb)
+
+
 class Entry(t.NamedTuple):
     """The options of a kind beside those of every backend, and what loads its code."""
 
@@ -126,4 +142,11 @@ class Entry(t.NamedTuple):
 KINDS = {
     "local_file": Entry(("path",), _local_file),
     "nfs": Entry(("server", "export", "version", "options", "read_only", "mount_base"), _nfs),
+    "smb": Entry(
+        (
+            *("server", "share", "subdir", "username", "password", "domain", "version", "options", "read_only"),
+            *("mount_base", "uid", "gid", "file_mode", "dir_mode", "seal", "sign", "secret_check"),
+        ),
+        _smb,
+    ),
 }

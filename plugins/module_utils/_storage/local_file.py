@@ -24,6 +24,16 @@ def asked(item: dict[str, t.Any], prefix: str) -> dict[str, t.Any]:
     return {"path": names.mount_path(path, prefix + "path", "volumes in %s would lie among files of the system")}
 
 
+def secret(item: dict[str, t.Any], prefix: str) -> t.Any:
+    """See Kind."""
+    return None
+
+
+def proven(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    """See Kind."""
+    raise HostError("invalid", "a directory has no secret to check", field=wanted.prefix + "secret_check")
+
+
 def identity(config: dict[str, t.Any]) -> str:
     """See Kind."""
     return str(config["path"])

@@ -17,9 +17,9 @@ import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import credentials, filesystems, probe, units
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
@@ -148,6 +148,21 @@ class Use:
     seconds: float
     patient: bool = False
     """Of a mount that must go and is in use: True leaves it to a later run, False is an error."""
+    secret: str = ""
+    """The key of a password as the user gave it; "" keeps the one there is."""
+
+
+def settled(use: Use, seen: Seen) -> Use:
+    """A use with its credentials file, where somebody logs in: that of the mount there is, or a new one."""
+    system = filesystems.guarded(use.asked)
+    if system is None:
+        return use
+    identity = system.identity(use.asked)
+    row = seen.of(use.user) or seen.by_identity(identity)
+    others = [each["asked"].get("credentials") for each in seen.rows.values() if row is None or each["id"] != row["id"]]
+    there = row["asked"].get("credentials") if row else ""
+    file = there or credentials.file_for(use.user.replace("backend:", ""), identity, others)
+    return dataclasses.replace(use, asked=system.placed(use.asked, file))
 
 
 def present(use: Use, seen: Seen) -> Part:
@@ -179,9 +194,17 @@ def present(use: Use, seen: Seen) -> Part:
     if row is not None and use.path and use.path != row["path"]:
         hint = "remove it and add it again to move it"
         raise HostError("conflict", "the path %s was chosen when the mount was made" % row["path"], hint, field="path")
-    if row is None:
-        return _new(use, seen)
-    return _existing(use, seen, row)
+    part = _new(use, seen) if row is None else _existing(use, seen, row)
+    _bring_password(use, seen, row, part)
+    if not part.steps and _outdated(use, seen, row):
+        part.steps.append(Record("register %s" % system.source(use.asked)))
+    return part
+
+
+def _outdated(use: Use, seen: Seen, row: registry.Row | None) -> bool:
+    """Whether the registry says something else than the use."""
+    own = seen.users.get(use.user)
+    return row is None or own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked
 
 
 def _facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, t.Any]:
@@ -205,8 +228,6 @@ def _new(use: Use, seen: Seen) -> Part:
         part.steps.append(_attach(use, seen, use.path, place=False))
     if use.persistent:
         _boot(part, use, use.path, None)
-    if not part.steps:
-        part.steps.append(Record("register %s" % filesystems.of(use.asked).source(use.asked)))
     return part
 
 
@@ -249,9 +270,74 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
             part.steps.append(_detach(path, not boots, use.seconds))
     if use.marker and (own is None or row["asked"] != use.asked) and not _goes_out(part.steps):
         part.steps.insert(0, _attach(use, seen, path, place=False))  # a backend is tried before it counts
-    if not part.steps and (own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked):
-        part.steps.append(Record("register %s" % filesystems.of(use.asked).source(use.asked)))
     return part
+
+
+def _bring_password(use: Use, seen: Seen, row: registry.Row | None, part: Part) -> None:
+    """The steps that prove a password and put it at rest, and give it to a live mount. Blank keeps the one there is."""
+    from_file = row["asked"].get("credentials") if row else ""
+    system = filesystems.guarded(use.asked)
+    login = system.login(use.asked) if system else None
+    if from_file and (login is None or login.file != from_file):
+        part.steps.append(_remove_credentials(from_file))
+    if system is None or login is None:
+        return
+    found = credentials.state(login, secret.of(use.secret))
+    if found == "current":
+        return
+    if found == "missing" and not use.secret:
+        text = "%s logs in as %s, and no password is given or kept" % (system.source(use.asked), login.username)
+        raise HostError("invalid", text, "give the password", field="password")
+    if part.before:
+        part.before["password"], part.after["password"] = found, "current"
+    stack = seen.stack(row["path"]) if row else []
+    if found != "edited":
+        _prove(use, seen, row, part, bool(stack) and not system.can_renew())
+    part.steps.append(_write_credentials(login, use, found, seen))
+    if found != "edited" and row is not None and stack and not _goes_out(part.steps, placing=True):
+        part.steps.append(_renew(use, row))
+
+
+def _prove(use: Use, seen: Seen, row: registry.Row | None, part: Part, remount: bool) -> None:
+    """The steps that prove a password; ``remount``: a live mount gets it only when it is mounted again."""
+    who = holders.of_mount(row["path"]) if row and remount else []
+    if row and remount and not _goes_out(part.steps, placing=True):
+        if not who:
+            part.steps.append(_attach(use, seen, row["path"], replaces=True))
+            return
+        part.pending = who
+        text = "%s keeps its old password while it is in use by %s: the first run that finds it idle mounts it again"
+        part.warnings.append(text % (row["path"], ", ".join(who)))
+    if not _goes_out(part.steps):
+        from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+        part.steps.insert(0, credential_steps.Prove(use.asked, use.secret, use.seconds))
+
+
+def _write_credentials(login: credentials.Login, use: Use, found: str, seen: Seen) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.WriteCredentials(
+        file=login.file,
+        username=login.username,
+        domain=login.domain,
+        secret=use.secret,
+        replaces=found != "missing",
+        makes=missing(os.path.dirname(login.file), seen, use.seconds),
+        nonce=uuid.uuid4().hex[:8],
+    )
+
+
+def _remove_credentials(file: str) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.RemoveCredentials(file, uuid.uuid4().hex[:8])
+
+
+def _renew(use: Use, row: registry.Row) -> Step:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
+
+    return credential_steps.RenewSecret(use.asked, row["path"], row["address"] or "", use.secret, use.seconds)
 
 
 def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
@@ -303,16 +389,20 @@ def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool 
         seconds=use.seconds,
         # What is exchanged may hang, and is there.
         makes=missing(path or use.base, seen, use.seconds) if place and not replaces else [],
+        secret=use.secret,
     )
 
 
-def _goes_out(steps: t.Sequence[Step]) -> bool:
-    """True when one of the steps needs the server."""
+def _goes_out(steps: t.Sequence[Step], placing: bool = False) -> bool:
+    """True when one of the steps needs the server; ``placing``: when one puts a mount in place."""
     if not steps:
         return False
+    from ansible_collections.microvm.host.plugins.module_utils._storage.credential_steps import Prove
     from ansible_collections.microvm.host.plugins.module_utils._storage.steps import AttachMount
 
-    return any(isinstance(step, AttachMount) for step in steps)
+    if placing:
+        return any(isinstance(step, AttachMount) and step.place for step in steps)
+    return any(isinstance(step, (AttachMount, Prove)) for step in steps)
 
 
 def _detach(path: str, forget: bool, seconds: float) -> Step:
@@ -377,6 +467,8 @@ def absent(user: str, seen: Seen, seconds: float) -> Part:
     if unit is not None:
         part.steps += _remove_unit(row["path"], unit)
     part.steps.append(_detach(row["path"], True, seconds))
+    if row["asked"].get("credentials"):
+        part.steps.append(_remove_credentials(row["asked"]["credentials"]))
     return part
 
 
@@ -387,6 +479,8 @@ def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) ->
     if "shown" in known:
         live = {"attached": use.asked, "shown": known["shown"]}
         live.update({key: known[key] for key in ("version", "address") if key in known})
+    elif known.get("renewed") is False:  # it lives on with the old password: another mount than asked
+        live = {"attached": dict(row["attached"] or use.asked, outdated_password=True)}
     values = {
         "identity": filesystems.of(use.asked).identity(use.asked),
         "path": known.get("path", row["path"]),
@@ -492,6 +586,22 @@ def ended(name: str, user: str, seen: Seen, seconds: float) -> Plan:
         locks=_locks(part, None),
         seconds=seconds,
     )
+
+
+def proven(name: str, use: Use) -> Plan:
+    """The plan of a use whose password is only tried: it changes nothing, and takes one login."""
+    system = filesystems.guarded(use.asked)
+    if system is None:
+        raise HostError("invalid", "there is no password to check: nobody logs in", field="secret_check")
+    login, given = t.cast("credentials.Login", system.login(use.asked)), secret.of(use.secret)
+    if given is None:
+        credentials.password(login)  # raises when there is none
+
+    def prove() -> dict[str, t.Any]:
+        system.prove(use.asked, use.seconds, given)
+        return {}
+
+    return Plan(name, {}, {}, proof=prove, seconds=use.seconds)
 
 
 def _contact(use: Use) -> dict[str, t.Any]:

@@ -27,6 +27,11 @@ class OnMount:
         """See Kind."""
         return self.system.asked(item, prefix, item.get("read_only"))
 
+    def secret(self, item: dict[str, t.Any], prefix: str) -> t.Any:
+        """See Kind."""
+        given = getattr(self.system, "given", None)
+        return given(item, prefix) if given else None
+
     def identity(self, config: dict[str, t.Any]) -> str:
         """See Kind."""
         return self.system.identity(config)
@@ -38,6 +43,23 @@ class OnMount:
 
     def present(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
         """See Kind."""
+        use = self._use(wanted, seen, row)
+        current = seen.of(use.user)
+        moves = current is not None and self.identity(current["asked"]) != self.identity(use.asked)
+        if moves and not seen.volumes.get(wanted.name):
+            use = dataclasses.replace(use, marker="any")
+        if row is not None and current is not None:
+            kinds.refuse_swapped(row, seen.looks.get(current["path"], {}), current["path"])
+        part = mount.present(use, seen)
+        part.before.pop("persistent", None)
+        part.after.pop("persistent", None)
+        return mount.planned(wanted.name, use, part)
+
+    def proven(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+        """See Kind."""
+        return mount.proven(wanted.name, self._use(wanted, seen, row))
+
+    def _use(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> mount.Use:
         config = wanted.config or {}
         use = mount.Use(
             user="backend:" + wanted.name,
@@ -51,17 +73,9 @@ class OnMount:
             probe="read" if self.system.parsed(config).read_only else "write",
             marker=row["uuid"] if row else "any",
             seconds=wanted.timeout,
+            secret=wanted.secret,
         )
-        current = seen.of(use.user)
-        moves = current is not None and self.identity(current["asked"]) != self.identity(use.asked)
-        if moves and not seen.volumes.get(wanted.name):
-            use = dataclasses.replace(use, marker="any")
-        if row is not None and current is not None:
-            kinds.refuse_swapped(row, seen.looks.get(current["path"], {}), current["path"])
-        part = mount.present(use, seen)
-        part.before.pop("persistent", None)
-        part.after.pop("persistent", None)
-        return mount.planned(wanted.name, use, part)
+        return mount.settled(use, seen)
 
     def absent(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
         """See Kind."""

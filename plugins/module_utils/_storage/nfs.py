@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import posixpath
 import time
 import typing as t
 
@@ -12,6 +13,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import mounts, 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 FSTYPES = ("nfs4", "nfs")
+KEYS = ("server", "export")
 PROGRAM = ("/usr/sbin/mount.nfs", "nfs-common or nfs-utils")
 TRY_NEXT = (errno.EPROTONOSUPPORT, errno.EINVAL, errno.ENOENT, errno.ESRCH)
 """After these another protocol version may do: ENOENT because NFSv4 has a name space of its own."""
@@ -22,10 +24,12 @@ Asked = dict[str, t.Any]
 
 def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
     """The asked mount of validated options. Raises HostError ``invalid`` naming the option."""
-    for key in ("server", "export"):
+    for key in KEYS:
         if item.get(key) is None:
             raise HostError("invalid", "%s%s is required" % (prefix, key), field=prefix + key)
     version = item.get("version") or "default"
+    if version not in nfs.VERSIONS:
+        names.refuse(prefix + "version", "%s is no version of NFS" % version, "one of %s" % ", ".join(nfs.VERSIONS))
     server = net.server(item["server"], prefix + "server")
     export = names.export_path(item["export"], prefix + "export")
     nfs.source(server, export)
@@ -50,6 +54,24 @@ def parsed(wanted: Asked) -> nfs.Options:
 def source(wanted: Asked) -> str:
     """The source as mountinfo shows it."""
     return nfs.source(wanted["server"], wanted["export"])
+
+
+def alone(wanted: Asked, read_only: bool) -> Asked:
+    """The same mount as a process makes it that starts no program. Raises ``unsupported``: locks of NFS 3 need one."""
+    version = wanted["version"]
+    options = nfs.parse(wanted["options"], "options", version, True if read_only else None)
+    if not options.local_locks:
+        if version == "3":
+            text = "NFS 3 is asked for, whose locks need a program that is not started here"
+            raise HostError("unsupported", text, "use NFS 4")
+        if version == "default":
+            version = "4"
+    return dict(wanted, version=version, options=options.canonical())
+
+
+def below(wanted: Asked, subdir: str) -> Asked:
+    """The mount of a directory in it."""
+    return dict(wanted, export=posixpath.join(wanted["export"], subdir)) if subdir else wanted
 
 
 def identity(wanted: Asked) -> str:

@@ -14,9 +14,9 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, probe, units
+from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps, filesystems, probe, units
 
 UNDO_SECONDS = 15.0
 DIRECTORY_MODE = 0o750
@@ -28,7 +28,8 @@ class AttachMount(Step):
     """Try a file system where nobody sees it, then put that very mount in place.
 
     ``path`` empty: ``<base>/<prefix>-<first 8 of the marker's UUID>``. ``marker``: "" for none, "any", or the UUID
-    the backend must carry. ``place`` false: only try. ``makes``: the directories that were missing before.
+    the backend must carry. ``place`` false: only try. ``makes``: the directories that were missing before. ``secret``:
+    the key of a password that is to be proven, "" for the one at rest.
     """
 
     asked: dict[str, t.Any]
@@ -41,6 +42,7 @@ class AttachMount(Step):
     marker: str
     seconds: float
     makes: list[str]
+    secret: str = ""
 
     def describe(self) -> str:
         system, source = filesystems.of(self.asked), _source(self.asked)
@@ -57,7 +59,7 @@ class AttachMount(Step):
 
     def _attach(self) -> Known:
         system, what = filesystems.of(self.asked), _source(self.asked)
-        mount, known = system.detached(self.asked, self.seconds)
+        mount, known = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
         # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
         root = os.open(".", probe.DIRECTORY, dir_fd=mount)
         known.update(probe.examine(root, self.probe, what))
@@ -78,11 +80,12 @@ class AttachMount(Step):
             # One superblock for both: its options stay those of the first mount until that and all trials are gone.
             os.close(root)
             os.close(mount)
-            mount, again = system.detached(self.asked, self.seconds)
+            mount, again = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
             known.update(again)
         mounts.attach(mount, path)
         top = mounts.stack_at(path, mounts.table())[-1]
         known["shown"] = system.shown(top, self.asked)
+        known["version"] = system.negotiated(top) or known["version"]
         return known
 
     def undo(self, known: Known) -> None:
@@ -295,7 +298,5 @@ def _remove_unit(path: str) -> None:
     files.remove(units.unit_file(path))
 
 
-KINDS: dict[str, type[Step]] = {
-    kind.__name__: kind
-    for kind in (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)
-}
+_KINDS = (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)
+KINDS: dict[str, type[Step]] = {**{kind.__name__: kind for kind in _KINDS}, **credential_steps.KINDS}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The resource of the module nfs_export_mount. Private to microvm.host."""
+"""The resource of the modules nfs_export_mount and smb_share. Private to microvm.host."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
-from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import mount
+from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import FileSystem
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
@@ -29,14 +30,18 @@ class Mount:
     state: str
     timeout: int
     use: mount.Use | None
+    secret_check: bool = False
 
 
-class NfsMounts:
-    """Exports mounted on this host. ``tool`` gives the host tool, which mounts at boot what systemd could not."""
+class Mounts:
+    """What of one file system is mounted on this host; ``name`` is what the registry calls one.
 
-    name = "mount"
+    ``tool`` gives the host tool, which mounts at boot what systemd could not.
+    """
 
-    def __init__(self, tool: t.Callable[[], Tool]) -> None:
+    def __init__(self, name: str, system: FileSystem, tool: t.Callable[[], Tool]) -> None:
+        self.name = name
+        self.system = system
         self.tool = tool
         self.hung: set[mount.Hung] = set()
 
@@ -45,30 +50,35 @@ class NfsMounts:
         state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
         asked = None
         by_name = state in ("absent", "unmounted") and item.get("name") is not None
-        if not by_name or item.get("server") is not None or item.get("export") is not None:
+        if not by_name or any(item.get(key) is not None for key in self.system.KEYS):
             read_only = item["read_only"] if given.get("read_only") is not None else None
-            asked = nfs.asked(item, prefix, read_only)
+            asked = self.system.asked(item, prefix, read_only)
         if item.get("name") is not None:
             name = names.name(item["name"], prefix + "name")
         if asked is None:
             return Mount(name, state, seconds, None)
         if item.get("name") is None:
-            name = names.slug(nfs.source(asked))
+            name = names.slug(self.system.source(asked))
         base = names.mount_path(item["mount_base"], prefix + "mount_base")
         path = names.mount_path(item["path"], prefix + "path") if item.get("path") is not None else ""
+        given_secret = getattr(self.system, "given", None)
         use = mount.Use(
-            user="mount:" + name,
+            user=self._user(name),
             asked=asked,
             mounted=LIVE.get(state),
             persistent=bool(item["persistent"]),
             path=path,
             base=base,
             prefix="",
-            probe="read" if item["probe"] == "write" and nfs.parsed(asked).read_only else item["probe"],
+            probe="read" if item["probe"] == "write" and self.system.parsed(asked).read_only else item["probe"],
             marker="",
             seconds=seconds,
+            secret=secret.keep(given_secret(item, prefix)) if given_secret else "",
         )
-        return Mount(name, state, seconds, use)
+        return Mount(name, state, seconds, use, bool(item.get("secret_check")))
+
+    def _user(self, name: str) -> str:
+        return "%s:%s" % (self.name, name)
 
     def together(self, wanted: t.Sequence[Mount]) -> None:
         """See Resource."""
@@ -83,7 +93,8 @@ class NfsMounts:
 
     def registered(self) -> list[str]:
         """See Resource."""
-        return [user[6:] for user in mount.Seen(lambda seen: [], 0).users if user.startswith("mount:")]
+        users = mount.Seen(lambda seen: [], 0).users
+        return [user[len(self._user("")) :] for user in users if user.startswith(self._user(""))]
 
     def removal(self, name: str) -> Mount:
         """See Resource."""
@@ -92,8 +103,8 @@ class NfsMounts:
     def observe(self, wanted: t.Sequence[Mount]) -> mount.Seen:
         """See Resource."""
         looked_at = [each for each in wanted if each.state not in ("absent", "unmounted")]
-        users = {"mount:" + each.name for each in looked_at}
-        identities = {nfs.identity(each.use.asked) for each in looked_at if each.use is not None}
+        users = {self._user(each.name) for each in looked_at}
+        identities = {self.system.identity(each.use.asked) for each in looked_at if each.use is not None}
 
         def probed(seen: mount.Seen) -> list[str]:
             used = {use["mount"] for user, use in seen.users.items() if user in users}
@@ -103,12 +114,14 @@ class NfsMounts:
 
     def plan(self, wanted: Mount, seen: mount.Seen) -> Plan:
         """See Resource."""
-        user = "mount:" + wanted.name
+        user = self._user(wanted.name)
         if wanted.state == "absent":
             return mount.ended(wanted.name, user, seen, wanted.timeout)
         row = seen.of(user)
-        use = wanted.use or _registered(user, row, seen, wanted)
-        shared = seen.by_identity(nfs.identity(use.asked))
+        use = mount.settled(wanted.use or self._registered(user, row, seen, wanted), seen)
+        if wanted.secret_check:
+            return mount.proven(wanted.name, use)
+        shared = seen.by_identity(self.system.identity(use.asked))
         if not use.path and row is None and shared is None:
             use = dataclasses.replace(use, path=mount.default_path(use.base, use.asked))
         use = dataclasses.replace(use, seconds=wanted.timeout)
@@ -123,22 +136,22 @@ class NfsMounts:
 
     def report(self, wanted: Mount, seen: mount.Seen) -> dict[str, t.Any]:
         """See Resource."""
-        row = seen.of("mount:" + wanted.name)
+        row = seen.of(self._user(wanted.name))
         if row is None:
             found: dict[str, t.Any] = {"state": wanted.state, "status": "not_mounted", "persistent": False}
             if wanted.use is not None:
-                found.update(nfs.described(wanted.use.asked))
+                found.update(self.system.described(wanted.use.asked))
                 if wanted.state != "absent":
-                    shared = seen.by_identity(nfs.identity(wanted.use.asked))
+                    shared = seen.by_identity(self.system.identity(wanted.use.asked))
                     path = wanted.use.path or mount.default_path(wanted.use.base, wanted.use.asked)
                     found["path"] = shared["path"] if shared else path
             return found
-        persistent = bool(seen.users["mount:" + wanted.name]["persistent"])
+        persistent = bool(seen.users[self._user(wanted.name)]["persistent"])
         return dict(mount.described(row, seen, persistent), state=wanted.state)
 
     def remarks(self, wanted: Mount, seen: mount.Seen) -> list[str]:
         """See Resource."""
-        row = seen.of("mount:" + wanted.name)
+        row = seen.of(self._user(wanted.name))
         return mount.remarks(row, seen) if row else []
 
     def kinds(self) -> Kinds:
@@ -147,12 +160,11 @@ class NfsMounts:
 
         return {**steps.KINDS, **self.tool().KINDS}
 
-
-def _registered(user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wanted: Mount) -> mount.Use:
-    """What a mount that is called by its name alone has been asked for."""
-    if row is None:
-        text = "no mount %s is registered on this host" % wanted.name
-        raise HostError("not_found", text, "give server and export too", field="name")
-    persistent = bool(seen.users[user]["persistent"])
-    live = LIVE.get(wanted.state)
-    return mount.Use(user, row["asked"], live, persistent, "", mount.BASE, "", "none", "", wanted.timeout)
+    def _registered(self, user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wanted: Mount) -> mount.Use:
+        """What a mount that is called by its name alone has been asked for."""
+        if row is None:
+            text = "no %s %s is registered on this host" % (self.name, wanted.name)
+            raise HostError("not_found", text, "give %s too" % " and ".join(self.system.KEYS), field="name")
+        persistent = bool(seen.users[user]["persistent"])
+        live = LIVE.get(wanted.state)
+        return mount.Use(user, row["asked"], live, persistent, "", mount.BASE, "", "none", "", wanted.timeout)
