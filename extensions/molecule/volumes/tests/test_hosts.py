@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,13 +78,14 @@ def test_a_disk_in_use_is_refused_here_and_there(hv1: Managed, hv2: Managed, sha
 
 def test_a_disk_that_qemu_has_open_is_refused(hv1: Managed, shared: str) -> None:
     path = hv1.works("storage_volume", name=shared).result["volume"]["path"]
-    pid = hv1.sh(f"tail -f /dev/null | qemu-io -f raw {path} >/dev/null 2>&1 & echo $!").strip()
-    wait_until(lambda: "qemu-io" in hv1.sh(f"cat /proc/{pid}/comm || true"), 10, "qemu-io")
-    time.sleep(1)  # it opens the disk at once, and says nothing
+    hv1.sh(f"(sleep 1000 | qemu-io -f raw {path}) >/run/io 2>&1 </dev/null &")
+    locked = f"grep -q :$(stat -c %i {path}) /proc/locks && echo yes || true"
+    wait_until(lambda: hv1.sh(locked) != "", 20, "qemu-io to lock the disk")
     answer = hv1.fails("storage_volume", "in_use", name=shared, size="8MiB")
     assert "virtual machine" in answer.result["msg"]
-    hv1.sh(f"kill {pid}")
-    wait_until(lambda: gone(hv1, pid), 10, "qemu-io to end")
+    hv1.sh("pkill -x qemu-io; pkill -x sleep")
+    wait_until(lambda: hv1.sh("pgrep -x qemu-io || true") == "", 10, "qemu-io to end")
+    hv1.converges("storage_volume", name=shared, size="8MiB")
 
 
 def test_a_holder_that_was_cut_off_is_stopped_when_another_has_taken_over(
