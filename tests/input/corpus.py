@@ -191,7 +191,7 @@ SIZES: list[Any] = [
     *(0, -512, 1.5, 10**30, 2**63, True, [], ["512"], {}, {"a": 512}),
 ]
 
-ONLY_WITHIN = ("x", "x/y", "-", "-rf", "--help", "nas:/export")
+ONLY_WITHIN = ("x", "x/y", "-", "-rf", "--help", "nas:/export", " /srv/x")
 """Paths that are none of the host, but may be one of a file on a backend."""
 
 IMAGES: list[Any] = [

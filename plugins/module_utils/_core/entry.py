@@ -41,6 +41,19 @@ class Module(AnsibleModule):
                 self._refuse(field, "%s has a character that is not text" % what)  # Ansible can't log it
             if text.strip().lower().lstrip("+-") in ("inf", "infinity") and field.split(".")[-1] == "timeout":
                 self._refuse(field, "%s is not a number of seconds" % shown(text))  # Ansible can't convert it
+        for prefix, item, spec in self._places():
+            for name, option in spec.items() if isinstance(item, dict) else ():
+                if option.get("type") == "dict" and not _may_be_dict(item.get(name)):  # Ansible can't tell which it is
+                    self._refuse(prefix + name, "%s is not a dictionary" % shown(item[name]))
+
+    def _places(self) -> list[tuple[str, t.Any, dict[str, t.Any]]]:
+        """Where options stand: what names them in messages, what the user gave there, and their spec."""
+        places: list[tuple[str, t.Any, dict[str, t.Any]]] = [("", self.given, self.argument_spec)]
+        for name, option in self.argument_spec.items():
+            if option.get("elements") == "dict" and isinstance(self.given.get(name), list):
+                each = enumerate(self.given[name])
+                places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
+        return places
 
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
         """As AnsibleModule's, with the ``error`` every failure carries."""
@@ -88,12 +101,7 @@ class Module(AnsibleModule):
 
     def _refuse_unknown(self) -> None:
         """Name an option that does not exist, with its item: AnsibleModule names only the list."""
-        places: list[tuple[str, t.Any, dict[str, t.Any]]] = [("", self.given, self.argument_spec)]
-        for name, option in self.argument_spec.items():
-            if option.get("elements") == "dict" and isinstance(self.given.get(name), list):
-                each = enumerate(self.given[name])
-                places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
-        for prefix, item, spec in places:
+        for prefix, item, spec in self._places():
             known = [*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))]
             for key in item if isinstance(item, dict) else ():
                 if key not in known:
@@ -112,6 +120,11 @@ class Module(AnsibleModule):
         quoted = [name for name in named if "'%s'" % name in msg]
         given = [name for name in lists if self.given.get(name) is not None]
         return next(iter([*quoted, *named, *given]), None)
+
+
+def _may_be_dict(value: t.Any) -> bool:
+    """Whether a given value is a dictionary, or a text that Ansible may take for one: JSON or key=value."""
+    return value is None or isinstance(value, dict) or (isinstance(value, str) and ("=" in value or "{" in value))
 
 
 def _texts(value: t.Any, field: str = "") -> t.Iterator[tuple[str, str]]:

@@ -89,6 +89,8 @@ def _image(item: dict[str, t.Any], prefix: str) -> Image | None:
                 names.refuse(prefix + option, "is an option of an image file", "leave it out for a volume")
     elif asked.startswith("/"):
         path = names.absolute_path(asked, prefix + "image")
+        if path == "/":
+            names.refuse(prefix + "image", "%s is no file" % names.shown(asked), "name the image")
     else:
         path = names.absolute_path("/" + asked, prefix + "image")[1:]
     checksum = item.get("checksum") or ""
@@ -124,10 +126,15 @@ def _filesystem(item: dict[str, t.Any], cloned: bool, prefix: str) -> dict[str, 
         found["owner"] = [int(matched[1]), int(matched[2] or matched[1])]
     if asked.get("directories"):
         each = enumerate(asked["directories"])
-        found["directories"] = [
-            names.absolute_path("/" + str(name), "%sdirectories[%d]" % (field, index))[1:] for index, name in each
-        ]
+        found["directories"] = [_inner(str(name), "%sdirectories[%d]" % (field, index)) for index, name in each]
     return found
+
+
+def _inner(path: str, field: str) -> str:
+    """A path below the top of a file system."""
+    if not path:
+        names.refuse(field, "is empty", "name a directory")
+    return names.absolute_path("/" + path, field)[1:]
 
 
 def _snapshots(item: dict[str, t.Any], prefix: str) -> tuple[str, ...] | None:
