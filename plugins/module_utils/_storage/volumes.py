@@ -45,8 +45,8 @@ class Seen:
         seconds = min([LOOK_SECONDS, *(float(each.timeout) for each in wanted)])
         asked: dict[str, list[str]] = {}
         for each in wanted:
-            for backend in {self.backend_of(each), self.rows.get(each.name, {}).get("backend")}:
-                if backend is not None and backend in self.backends:
+            for backend in sorted({self.backend_of(each) or "", self.rows.get(each.name, {}).get("backend", "")}):
+                if backend in self.backends:
                     asked.setdefault(backend, []).append(each.name)
         self._look(asked, hung, seconds)
         self._look_at_images([each for each in wanted if each.state == "present"], seconds)

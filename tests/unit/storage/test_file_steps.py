@@ -240,6 +240,24 @@ def test_a_volume_of_another_host_is_left_alone(changed: dict[str, t.Any], kind:
     assert content(changed) == before
 
 
+class Fuse:
+    """Ends the process in place of the n-th of all counted calls."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def counted(self, real: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        """The call, counted."""
+
+        def call(*args: t.Any, **more: t.Any) -> t.Any:
+            self.left -= 1
+            if self.left == 0:
+                os._exit(9)
+            return real(*args, **more)
+
+        return call
+
+
 @pytest.mark.parametrize("kind", ["make", *KINDS])
 def test_killed_at_any_rename_link_or_unlink_it_is_undone(
     changed: dict[str, t.Any], image: dict[str, t.Any], kind: str, monkeypatch: pytest.MonkeyPatch
@@ -251,20 +269,10 @@ def test_killed_at_any_rename_link_or_unlink_it_is_undone(
     else:
         step = steps(changed)[kind]
     for at in range(1, 30):
-        calls = [0]
-
-        def counted(real: t.Callable[..., t.Any], calls: list[int] = calls, at: int = at) -> t.Callable[..., t.Any]:
-            def call(*args: t.Any, **more: t.Any) -> t.Any:
-                calls[0] += 1
-                if calls[0] == at:
-                    os._exit(9)
-                return real(*args, **more)
-
-            return call
-
         with monkeypatch.context() as patch:
+            fuse = Fuse(at)
             for name in ("rename", "link", "unlink", "ftruncate", "fsync", "pwrite"):
-                patch.setattr(os, name, counted(getattr(os, name)))
+                patch.setattr(os, name, fuse.counted(getattr(os, name)))
             child = step.apply({})
             deadline.wait_any([child])
         try:
