@@ -252,12 +252,13 @@ def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
 
 
 def sweep(
-    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float
+    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float, large: bool = False
 ) -> t.Iterator[tuple[int, t.Any | None]]:
     """Yield (index, answer of ``probe(thing)``) for all ``things``, in the order they come; None where it hung.
 
     One child goes through the list in turn; when it stalls, a second one takes over the rest and the first keeps
-    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang.
+    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang. ``large``: an
+    answer may be more than a pipe holds, 64 KiB.
     """
     if not things:
         return
@@ -280,7 +281,7 @@ def sweep(
             # Woken by the end of a child, not by each answer: those are taken in together, at the next look.
             poll = select.poll()
             for child in children:
-                poll.register(child.fd, 0)
+                poll.register(child.fd, select.POLLIN if large else 0)
             waiting = any(len(order) > 1 for order in children.values())
             until = min(end, moved + patience) if waiting else end
             poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1)

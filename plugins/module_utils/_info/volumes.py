@@ -28,7 +28,7 @@ def gather(seen: mount.Seen, seconds: float, refresh: bool) -> dict[str, Told]:
     def look(name: str) -> Look:
         return stores[name].looks([row["name"] for row in rows if row["backend"] == name], everything=True)
 
-    for index, answer in deadline.sweep(todo, look, seconds):
+    for index, answer in deadline.sweep(todo, look, seconds, large=True):
         looks[todo[index]] = answer or {"status": "unreachable"}
     return {
         "volumes": [

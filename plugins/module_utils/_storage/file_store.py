@@ -102,8 +102,10 @@ class FileStore:
         return found
 
     def _locks(self) -> set[str]:
+        """The volumes whose lock files have something written in them."""
         try:
-            return set(os.listdir(os.path.join(self.path, LOCKS)))
+            with os.scandir(os.path.join(self.path, LOCKS)) as entries:
+                return {entry.name for entry in entries if entry.stat().st_size}
         except FileNotFoundError:
             return set()
 

@@ -58,7 +58,7 @@ class Seen:
         def look(each: tuple[str, store.Store, list[str]]) -> store.Look:
             return each[1].looks(each[2], everything=False)
 
-        for index, answer in deadline.sweep(todo, look, seconds):
+        for index, answer in deadline.sweep(todo, look, seconds, large=True):
             if answer is None:
                 hung.add(todo[index][0])
             else:
@@ -116,7 +116,9 @@ class Volumes:
         seen = Seen([], self.hung)
         stores = [(name, seen.store(name)) for name in sorted(seen.backends)]
         found = []
-        for index, looked in deadline.sweep(stores, lambda each: each[1].looks([], everything=True), LOOK_SECONDS):
+        for index, looked in deadline.sweep(
+            stores, lambda each: each[1].looks([], everything=True), LOOK_SECONDS, large=True
+        ):
             found += ["%s:%s" % (stores[index][0], key) for key, users in images(looked or {}).items() if not users]
         return sorted(found)
 

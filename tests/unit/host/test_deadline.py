@@ -236,3 +236,10 @@ def test_a_child_dies_with_the_process_it_works_for() -> None:
     while not gone(orphan):
         assert time.monotonic() < until, "it lives on"
         time.sleep(0.01)
+
+
+def test_sweep_takes_answers_that_no_pipe_holds() -> None:
+    begun = time.monotonic()
+    answers = dict(deadline.sweep([1, 2, 3], lambda thing: "x" * 200000 * thing, 20, large=True))
+    assert {index: len(text or "") for index, text in answers.items()} == {0: 200000, 1: 400000, 2: 600000}
+    assert time.monotonic() - begun < 10
