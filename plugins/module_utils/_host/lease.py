@@ -52,14 +52,18 @@ class Lease:
             "beat": 0,
         }
         self.descriptor = -1
+        self.shared = False
 
-    def take(self, takeover: bool = False, seconds: float = 0.0) -> None:
+    def take(self, takeover: bool = False, seconds: float = 0.0, shared: bool = False) -> None:
         """Get the lock, waiting up to ``seconds``. Raises ``in_use`` naming who has it.
+
+        ``shared``: only to read the disk, beside others who do. It is not written down who they are.
 
         ``takeover``: the holder's host is known dead; it is watched, and refused all the same when it is heard of.
         """
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         until = time.monotonic() + seconds
+        self.shared = shared
         while not self._locked():
             if time.monotonic() >= until:
                 raise self._refusal(read(self.path), "")
@@ -71,13 +75,15 @@ class Lease:
                 self._close()
                 raise error
             self._watch(found)
-        self._write()
+        if not shared:
+            self._write()
 
     def _locked(self) -> bool:
         """Open and lock the file that has the name now: a holder removes it together with its disk."""
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        kind = fcntl.F_RDLCK if self.shared else fcntl.F_WRLCK
         try:
-            fcntl.fcntl(self.descriptor, F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, RECORD, 0))
+            fcntl.fcntl(self.descriptor, F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, 0, RECORD, 0))
         except OSError as error:
             self._close()
             if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -100,7 +106,8 @@ class Lease:
 
     def _refusal(self, found: dict[str, t.Any], more: str) -> HostError:
         if not found:
-            return HostError("in_use", "volume %s is being taken by another process" % self.name, "run it again")
+            text = "volume %s is being copied, or taken, by another process" % self.name
+            return HostError("in_use", text, "run it again")
         text = "volume %s is held by %s%s" % (self.name, describe(found), more)
         return HostError("in_use", text, "stop what uses it; if that host is dead for certain: takeover: true")
 
@@ -122,6 +129,8 @@ class Lease:
         if self.descriptor < 0:
             return
         try:
+            if self.shared:
+                return
             if forget:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.path)

@@ -233,7 +233,7 @@ class MakeVolume(VolumeStep):
         elif source["lock"]:
             folder, name = os.path.split(source["lock"])
             lease = Lease(folder, name, "Ansible (%s)" % self.describe(), probe.host_mark(), source["crosses"])
-            lease.take()
+            lease.take(shared=True)
             try:
                 self._fill_from(source, target, progress)
             finally:

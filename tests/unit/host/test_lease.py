@@ -130,3 +130,20 @@ def test_the_file_goes_with_the_disk_and_no_lock_on_the_old_one_counts(tmp_path:
     other.take()
     assert record(tmp_path)["holder"] == "machine web2"
     other.release()
+
+
+def test_many_may_read_a_disk_that_nobody_writes(tmp_path: pathlib.Path) -> None:
+    readers, writer = [wanted(tmp_path), wanted(tmp_path)], wanted(tmp_path, "machine web1")
+    for reader in readers:
+        reader.take(shared=True)
+    assert record(tmp_path) == {}
+    with pytest.raises(HostError, match="being copied") as refused:
+        writer.take()
+    assert refused.value.kind == "in_use"
+    for reader in readers:
+        reader.release()
+    writer.take()
+    with pytest.raises(HostError, match="machine web1"):
+        readers[0].take(shared=True)
+    assert record(tmp_path)["holder"] == "machine web1"
+    writer.release()
