@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from extensions.molecule.managed import Converge, Managed
 from tests.lab import Lab, NfsServer
 
-LAB = "molecule"
+LAB = os.environ.get("MICROVM_MOLECULE_LAB", "molecule")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.nfs_export_mount
   - module: microvm.host.iscsi_lvm
+  - module: microvm.host.storage_volume
   - module: microvm.host.docker_volume_driver
 """
 
@@ -116,13 +117,50 @@ mounts:
       read_only: true
       probe_seconds: 0.003
 volumes:
-  description: Volumes of this host on its backends.
+  description:
+    - Volumes of this host, each as RV(microvm.host.storage_volume#module:volumes) has it.
+    - Without O(refresh) the status of one that is not on this host's own disks is V(unknown).
   returned: success
   type: list
   elements: dict
   sample:
+    - name: web1-root
+      state: present
+      backend: nfs-prod
+      path: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a/web1-root.raw
+      size: 67108864
+      allocated_bytes: 8392704
+      status: ok
+      snapshots: [fresh]
+      uuid: 0d5f1a3c-94cb-4a4e-8f0f-5b8f1c1f4a2b
+images:
+  description: Images that a backend keeps, because volumes share their blocks. One without volumes is not needed.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    backend:
+      description: The backend it is on.
+      returned: always
+      type: str
+    key:
+      description: Its name there; the SHA-256 of the image when that was given.
+      returned: always
+      type: str
+    size:
+      description: Bytes of the disk.
+      returned: always
+      type: int
+    volumes:
+      description: Volumes of all hosts that were made from it.
+      returned: always
+      type: list
+      elements: str
+  sample:
     - backend: nfs-prod
-      name: web1-root
+      key: 326fd0d25aaa69d62cb1ed5b8d79e07f066c90a722d30fd1c5b83d77e1670c04
+      size: 67108864
+      volumes: [web1-root]
 machines:
   description: Virtual machines. Always empty in this version.
   returned: success
@@ -258,13 +296,13 @@ docker_volumes:
       drift: []
       error: ""
 locks:
-  description: Backends, mounts, shares and LUNs that a run is changing right now, by the locks it holds.
+  description: Backends, mounts, shares, LUNs and volumes that a run is changing right now, by the locks it holds.
   returned: success
   type: list
   elements: dict
   contains:
     resource:
-      description: What it is, V(backend), V(mount), V(share) or V(target).
+      description: What it is, V(backend), V(mount), V(share), V(target) or V(volume).
       returned: always
       type: str
     name:
@@ -285,17 +323,76 @@ locks:
       resource: backend
       since: "2026-11-21T06:58:03Z"
 jobs:
-  description: Long work that goes on without Ansible. Always empty in this version.
+  description: Copies of disks under way, as they were when they last told of their progress.
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    resource:
+      description: What it is for, V(volume).
+      returned: always
+      type: str
+    name:
+      description: Its name.
+      returned: always
+      type: str
+    pid:
+      description: The process of the run.
+      returned: always
+      type: int
+    percent:
+      description: How much is done.
+      returned: always
+      type: int
+    rate:
+      description: Bytes per second.
+      returned: always
+      type: int
+    seconds_left:
+      description: How long it will take at that rate.
+      returned: always
+      type: float
+  sample:
+    - resource: volume
+      name: web1-root
+      pid: 4711
+      percent: 40
+      rate: 104857600
+      seconds_left: 24.6
 orphans:
-  description: What this collection left on the host and no longer knows. Always empty in this version.
+  description:
+    - Disks on the backends that this host does not know. They may be those of other hosts.
+    - Those of a host that is gone can be taken with O(microvm.host.storage_volume#module:adopt).
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    backend:
+      description: The backend it is on.
+      returned: always
+      type: str
+    name:
+      description: Its name.
+      returned: always
+      type: str
+    path:
+      description: The disk.
+      returned: always
+      type: str
+    size:
+      description: Bytes of the disk.
+      returned: always
+      type: int
+    owner:
+      description: The host whose volume it is by its label; empty without a label.
+      returned: always
+      type: str
+  sample:
+    - backend: nfs-prod
+      name: db1-data
+      path: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a/db1-data.raw
+      size: 10737418240
+      owner: hv2
 registry:
   description: The registry itself.
   returned: success

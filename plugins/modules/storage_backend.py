@@ -286,10 +286,10 @@ notes:
     same file system under two names is a conflict.
   - For O(kind=nfs) the server has to let root of this host write; export it with C(no_root_squash), or with C(anonuid)
     and C(anongid) of an owner who may write.
-  - This version has no module for volumes and machines; what is said of them holds as soon as one makes them.
 seealso:
   - module: microvm.host.nfs_export_mount
   - module: microvm.host.smb_share
+  - module: microvm.host.storage_volume
   - module: microvm.host.host_info
 """
 

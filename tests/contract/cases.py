@@ -54,13 +54,14 @@ class Item:
 class Case:
     """Items of one module: one-item mode runs the first, list mode the others.
 
-    ``covers``: option to choice, what this case is the fixture of. ``call``: options beside the list.
+    ``covers``: option to choice, what this case is the fixture of. ``given``: calls of other modules beforehand.
     """
 
     module: str
     what: str
     items: tuple[Item, ...]
     covers: dict[str, str] = field(default_factory=dict)
+    given: tuple[tuple[str, Arguments], ...] = ()
 
 
 def _export(name: str, **more: Any) -> Arguments:
@@ -122,6 +123,29 @@ def _driver(what: str, state: str, begin: tuple[Arguments, ...], **change: Any) 
     """There is one driver: in the list it is brought to where it was, and there once more."""
     item = Item({"state": state, **change}, begin, row=False)
     return Case("docker_volume_driver", what, (item, item), {"state": state})
+
+
+VOLUME_GIVEN = (
+    (
+        "storage_backend",
+        {
+            "backends": [
+                {"name": name, "kind": "local_file", **more}
+                for name, more in (("local", {}), ("other", {"path": "/var/lib/microvm/other"}))
+            ]
+        },
+    ),
+    ("storage_volume", {"name": "image", "size": "8MiB", "filesystem": {"type": "ext4"}}),
+)
+
+
+def _volumes(what: str, state: str, begin: tuple[Arguments, ...], **change: Any) -> Case:
+    items = []
+    for number in range(1, 4):
+        name = {"name": f"volume{number}"}
+        before = tuple({**name, **each} for each in begin)
+        items.append(Item({**name, "state": state, **change}, before, row=state == "present"))
+    return Case("storage_volume", what, tuple(items), {"state": state}, VOLUME_GIVEN)
 
 
 MOUNTED = {"mounted": True, "unit": True}
@@ -196,6 +220,21 @@ CASES = (
     _backends("new, not in service", "smb", "present", (), {}, enabled=False),
     _backends("put into service", "smb", "present", ({}, {"enabled": False}), MOUNTED, enabled=True),
     _backends("was there", "smb", "absent", ({},), GONE),
+    _volumes("new", "present", (), size="4MiB"),
+    _volumes(
+        "new, with a file system",
+        "present",
+        (),
+        size=8388608,
+        filesystem={"type": "ext4", "label": "data", "owner": "7:8", "directories": ["a/b", "c"]},
+        snapshots=["empty"],
+    ),
+    _volumes("clone", "present", (), image="volume:image", size="12MiB", filesystem={"type": "ext4"}),
+    _volumes("grown", "present", ({"image": "volume:image"},), size="12MiB", filesystem={"type": "ext4"}),
+    _volumes("shrunk", "present", ({"size": "8MiB"},), size="4MiB", shrink=True),
+    _volumes("other snapshots", "present", ({"size": "4MiB", "snapshots": ["a", "b"]},), snapshots=["b", "c"]),
+    _volumes("moved", "present", ({"image": "volume:image"},), backend="other", move=True, size="16MiB"),
+    _volumes("was there", "absent", ({"size": "4MiB", "snapshots": ["a"]},)),
     _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
     _driver("edited", "present", ({},), prime=False),
     _driver("was there", "absent", ({},)),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +90,10 @@ def reset(lab: Lab) -> None:
     """Make the host and the exports as if the collection had never been there, without its help."""
     lab.hosts[HOST].ssh(RESET)
     for export in exports(lab):
-        for path in export.glob(".microvm/*"):
-            path.unlink()
-        for path in export.glob(".microvm"):
-            path.rmdir()
+        shutil.rmtree(export / ".microvm", ignore_errors=True)
+        for pattern in ("*.raw", "*.json", ".*.raw.*"):
+            for path in export.glob(pattern):
+                path.unlink()
     for server in lab.servers.values():
         if isinstance(server, IscsiServer):
             server.blank_all()

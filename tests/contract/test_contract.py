@@ -17,6 +17,7 @@ TABLES = {
     "smb_share": "mount_users",
     "storage_backend": "backends",
     "iscsi_lvm": "targets",
+    "storage_volume": "volumes",
     "docker_volume_driver": "docker_volumes",
 }
 """The registry table that has a row for each item of a module."""
@@ -58,7 +59,8 @@ def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> No
     assert now.luns == sorted(f"{item.args['iqn']} {item.args['lun']}" for item in items if item.attached)
     assert bool(now.volumes) or not any(item.attached for item in items)
     assert len(now.units) == sum(item.unit for item in items)
-    assert len(now.rows(TABLES[case.module])) == sum(item.row for item in items)
+    given = sum(module == case.module for module, dummy in case.given)
+    assert len(now.rows(TABLES[case.module])) == given + sum(item.row for item in items)
     assert now.rows("journal") == [], "an intent was left open"
     assert now.processes == []
     secrets = [path for path in now.files if path.startswith(CREDENTIALS + "/")]
@@ -85,6 +87,8 @@ def test_check_run_run_check(controller: Controller, case: Case) -> None:
         rounds = zip(*(item.before for item in items), strict=True)
         before = [Task(case.module, {spec.plural: list(each)}) for each in rounds]
         plays.append([*before, *steps_of(case.module, args)])
+    if case.given:
+        controller.run(*(Task(module, args) for module, args in case.given))
     record = controller.play(*plays[0], *plays[1])
 
     setup = ["changed"] * len(one.before)

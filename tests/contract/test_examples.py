@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.contract import snapshot
+from tests.contract import snapshot, volumes
 from tests.contract.controller import Controller, Result, Task
 from tests.contract.specs import Spec, controller_names, example_tasks, names, read, read_all
 from tests.gates.paths import environment
@@ -215,6 +215,9 @@ def results_of_luns(controller: Controller, host: Host, spec: Spec) -> Iterator[
 
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
+    if spec.name == "storage_volume":
+        yield from volumes.other_results(controller, host)
+        return
     task = spec.name
     args, edit, other = MOUNTING.get(spec.name, ({}, {}, {}))
     if "iqn" in spec.item:
@@ -244,6 +247,8 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
 @pytest.mark.parametrize("module", [name for name in names() if read(name).plural])
 def test_examples_run_and_return_what_is_documented(controller: Controller, host: Host, lab: Lab, module: str) -> None:
     spec = read(module)
+    if module == "storage_volume":
+        volumes.prepare(controller, host)
     results = Examples(controller, lab).run(spec)
     counts.add("real mounts", len(snapshot.look(host).mounts))
     snapshot.reset(lab)
@@ -275,12 +280,15 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
     share = {"server": "smb1", "share": "s05", "username": "svc", "password": USERS["svc"]}
     lun = {**LUN, "layout": "thin", "portals": ["san1:3261"]}
+    volume = {"name": "web1-root", "backend": "nas", "size": "1MiB", "snapshots": ["fresh"]}
     controller.run(
         Task("storage_backend", backends),
         Task("nfs_export_mount", mount),
         Task("smb_share", share),
         Task("iscsi_lvm", lun),
+        Task("storage_volume", volume),
     )
+    host.ssh(BESIDE)
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
     (populated,) = examples.run(read("host_info"))
@@ -290,8 +298,9 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
         "shares": documented("smb_share")["shares"]["contains"],
+        "volumes": documented("storage_volume")["volumes"]["contains"],
         "targets": documented("iscsi_lvm")["targets"]["contains"],
-        "docker_volumes": keys["docker_volumes"]["contains"],
+        **{name: keys[name]["contains"] for name in ("docker_volumes", "images", "jobs", "orphans")},
     }
     for result in (bare, populated):
         compared = Comparison()
@@ -314,19 +323,27 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         for item in [*sample, *real]:
             compared.values(item, {name: {**said, "returned": "when known"} for name, said in about.items()})
         assert compared.wrong == set(), key
-    (intent,) = populated["registry"]["open_intents"]
+    intent, dummy = populated["registry"]["open_intents"]
     assert set(intent) == set(keys["registry"]["contains"]["open_intents"]["sample"][0])
 
 
 ROWS = """
 import sqlite3
 with sqlite3.connect("/var/lib/microvm/registry.db") as registry:
-    registry.execute("INSERT INTO volumes VALUES ('nas', 'web1-root', 4096)")
     registry.execute("INSERT INTO docker_volumes (name, opts, created) VALUES (?, ?, ?)", (
         "web", '{"server": "nas1", "path": "/export/rw2"}', "2026-11-21T06:58:03Z"))
     registry.execute("INSERT INTO journal VALUES ('0', 'backend', 'nas', 4711, 0, '[]', '{}')")
+    registry.execute("INSERT INTO journal VALUES ('1', 'volume', 'web2', 4712, 0, '[]', ?)", (
+        '{"progress": {"percent": 40, "rate": 104857600, "seconds_left": 24.6}}',))
 """
-"""What only later versions, Docker or a killed run make: volumes and an open intent."""
+"""What only Docker, a killed run or one under way make: a volume of Docker's and open intents."""
+BESIDE = """
+cd /var/lib/microvm/volumes
+truncate -s 4096 stranger.raw
+mkdir -p .microvm/images
+truncate -s 4096 .microvm/images/%s.raw
+""" % ("0f" * 32)
+"""What lies on a backend beside the volumes of this host."""
 
 
 def typed(sample: list[dict[str, Any]]) -> Documented:

@@ -237,7 +237,7 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, h
         pattern = re.sub(r"[\d.]+ [KMGT]iB", "SIZE", " ".join(re.split(r"[ ,]+", line)))
         assert any(re.fullmatch(re.escape(pattern).replace("SIZE", r"[\d.]+ [KMGT]iB"), row) for row in rows), line
 
-    volume(host, "INSERT INTO volumes VALUES ('nas', 'web1', 4096)")
+    volume(host, "INSERT INTO volumes VALUES ('web1', 'nas', 4096, 'u', '{}')")
     done = controller.command(["ansible-playbook", "microvm.host.remove"])
     assert done.returncode != 0 and "backend has 1 live volume(s)" in done.stdout
     kept = snapshot.look(host)

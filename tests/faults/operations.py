@@ -74,6 +74,35 @@ def pairs(server: str, files: str) -> list[Pair]:
             ("nfs_export_mount", {**export, "state": "absent"}),
             blank=TOOL,
         ),
+        Pair(
+            "volume",
+            (LOCAL, (backend, nfs)),
+            ("storage_volume", {"name": "web1", "backend": "nas", "size": "64KiB", "snapshots": ["a"]}),
+            ("storage_volume", {"name": "web1", "state": "absent"}),
+        ),
+        Pair(
+            "clone",
+            (LOCAL, (backend, nfs), ("storage_volume", {"name": "image", "backend": "local", "size": "64KiB"})),
+            ("storage_volume", {"name": "web1", "backend": "nas", "image": "volume:image", "size": "128KiB"}),
+            ("storage_volume", {"name": "web1", "state": "absent"}),
+        ),
+        Pair(
+            "resize",
+            (LOCAL, (backend, nfs), ("storage_volume", {"name": "web1", "backend": "nas", "size": "64KiB"})),
+            ("storage_volume", {"name": "web1", "size": "128KiB", "snapshots": ["b"]}),
+            ("storage_volume", {"name": "web1", "size": "64KiB", "shrink": True, "snapshots": []}),
+        ),
+        Pair(
+            "move",
+            (
+                LOCAL,
+                (backend, nfs),
+                (backend, disk),
+                ("storage_volume", {"name": "web1", "backend": "nas", "size": "64KiB"}),
+            ),
+            ("storage_volume", {"name": "web1", "backend": "disk", "move": True}),
+            ("storage_volume", {"name": "web1", "backend": "nas", "move": True}),
+        ),
         Pair("smb backend", (LOCAL,), (backend, smb), (backend, {"name": "files", "state": "absent"}), blank=("vms",)),
         Pair("rotation", (LOCAL, (backend, smb)), (backend, {**smb, "password": "second"}), (backend, smb)),
         Pair(

@@ -33,6 +33,7 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("storage_backend", "smb"): {"kind": "smb", **SHARE},
     ("iscsi_lvm", ""): LUN,
     ("storage_backend", "iscsi_lvm"): {"kind": "iscsi_lvm", **LUN},
+    ("storage_volume", ""): {"name": "input", "size": "1MiB"},
     ("docker_volume_driver", ""): {"name": "nfsd"},
     ("host_info", ""): {},
 }
@@ -86,6 +87,13 @@ BY_NAME = {
     "password": corpus.PASSWORDS,
     **dict.fromkeys(("uid", "gid"), corpus.OWNERS),
     **dict.fromkeys(("file_mode", "dir_mode"), corpus.MODES),
+    "backend": corpus.NAMES,
+    "restore": corpus.NAMES,
+    "size": corpus.SIZES,
+    "image": corpus.IMAGES,
+    "checksum": corpus.CHECKSUMS,
+    "filesystem": corpus.FILE_SYSTEMS,
+    "snapshots": corpus.SNAPSHOTS,
 }
 OF_MODULE = {("iscsi_lvm", "username"): corpus.CHAP_NAMES}
 """Of an option that another module knows by the same name."""

@@ -260,6 +260,31 @@ SECONDS: list[Any] = [
     *("99999", "$(id)", "../1"),
 ]
 
+SIZES: list[Any] = [
+    *("", " ", "x", "-1", "0", "1000", "4GB", "4 GiB", "1.5G", "1e99", "0x200", "+512", "512\n", "\n512", f"512{NUL}"),
+    *(f"{RTL}512", "∞", "٥١٢", "9" * 300, "1" * 70000, "8EiB", "iB", "G", "inf", "NaN", "512;id", "$(id)", "../512"),
+    *(0, -512, 1.5, 10**30, 2**63, True, [], ["512"], {}, {"a": 512}),
+]
+
+ONLY_WITHIN = ("x", "x/y", "-", "-rf", "--help", "nas:/export", " /srv/x")
+"""Paths that are none of the host, but may be one of a file on a backend."""
+
+IMAGES: list[Any] = [
+    *(path for path in PATHS if isinstance(path, str) and path not in ONLY_WITHIN),
+    *("volume:", "volume:../x", "volume:A", "volume:a/b", f"volume:a{NUL}", "volume: a"),
+]
+
+CHECKSUMS: list[Any] = ["", "x", "0" * 63, "0" * 65, "g" * 64, "md5:" + "0" * 32, "sha256:", "0" * 64 + "\n", [], {}]
+
+FILE_SYSTEMS: list[Any] = [
+    *("x", "", 5, [], ["ext4"], {}, {"type": "ntfs"}, {"type": "ext4", "nosuch": 1}, {"label": "x"}),
+    *({"type": "ext4", "label": label} for label in ("a\nb", "-F", "x" * 17, "a/b", f"a{BELL}", f"a{NUL}")),
+    *({"type": "ext4", "owner": owner} for owner in ("root", "-1", "1:", "1:2:3", "1 2", "9" * 20, "$(id)")),
+    *({"type": "ext4", "directories": [path]} for path in ("..", "/etc", "a/../b", "a//b", "", "a\nb", "x" * 256)),
+]
+
+SNAPSHOTS: list[Any] = [[""], ["A"], ["a", "a"], ["../x"], ["a/b"], ["a@b"], [f"a{NUL}"], ["a" * 64], "a b", {}, [{}]]
+
 STRUCTURES: list[Any] = [
     *("x", "a=b", "a,b", f"{NUL}", 5, -1, 1.5, True, ["x"], [5], [None], [[]], [[{}]], [True], {"name": {}}),
     *([{"nosuch": 1}], [{"../x": 1}], [{f"na{NUL}me": 1}], [{"": 1}], [{"name": "a"}, None]),

@@ -16,7 +16,10 @@ HOST_PACKAGES = (
 
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": ["nfs-common", "cifs-utils", "open-iscsi", "lvm2", "thin-provisioning-tools"],
+    "prepared": [
+        *("nfs-common", "cifs-utils", "open-iscsi", "lvm2", "thin-provisioning-tools"),
+        *("qemu-utils", "xfsprogs", "btrfs-progs"),
+    ],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""

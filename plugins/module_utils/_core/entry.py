@@ -30,7 +30,7 @@ class Module(AnsibleModule):
         super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
-        error = items.unreadable(self.given)
+        error = items.unreadable(self.given) or items.no_dictionary(self.given, self.argument_spec)
         if error is not None:
             self._refuse(error)
 
@@ -98,7 +98,7 @@ def run(
             each,
             given,
             fields,
-            purge=bool(module.params.get("purge")),
+            purge=bool(module.params.get("purge") or module.params.get("prune_images")),
             check=module.check_mode,
         )
     except HostError as error:

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
-BESIDE_LIST = frozenset({"purge", "timeout", "refresh"})
+BESIDE_LIST = frozenset({"purge", "prune_images", "timeout", "refresh"})
 
 Options = dict[str, t.Any]
 
@@ -27,9 +27,10 @@ def split(
     names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
     listed = params.get(plural)
     if listed is None:
-        if params.get("purge"):
-            hint = "name all that shall stay in %s" % plural
-            raise HostError("invalid", "purge is only for a call with %s" % plural, hint, field="purge")
+        for option in ("purge", "prune_images"):
+            if params.get(option):
+                hint = "name all that shall stay in %s" % plural
+                raise HostError("invalid", "%s is only for a call with %s" % (option, plural), hint, field=option)
         return (
             [{key: params[key] for key in item}],
             [""],
@@ -69,14 +70,18 @@ def unreadable(given: Options) -> HostError | None:
     return None
 
 
+def no_dictionary(given: Options, spec: dict[str, Options]) -> HostError | None:
+    """The first option of type dict that is none: Ansible can't tell which it is. Its value is not shown."""
+    for prefix, item, options in _places(given, spec):
+        for name, option in options.items() if isinstance(item, dict) else ():
+            if option.get("type") == "dict" and not _may_be_dict(item.get(name)):
+                return HostError("invalid", "%s%s is not a dictionary" % (prefix, name), field=prefix + name)
+    return None
+
+
 def unknown(given: Options, spec: dict[str, Options]) -> HostError | None:
     """An option that does not exist, with its item: AnsibleModule names only the list."""
-    places: list[tuple[str, t.Any, dict[str, t.Any]]] = [("", given, spec)]
-    for name, option in spec.items():
-        if option.get("elements") == "dict" and isinstance(given.get(name), list):
-            each = enumerate(given[name])
-            places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
-    for prefix, item, options in places:
+    for prefix, item, options in _places(given, spec):
         known = [*options, *(alias for option in options.values() for alias in option.get("aliases", ()))]
         for key in item if isinstance(item, dict) else ():
             if key not in known:
@@ -97,6 +102,21 @@ def field_of(msg: str, given: Options, spec: dict[str, Options]) -> str | None:
     quoted = [name for name in named if "'%s'" % name in msg]
     listed = [name for name in lists if given.get(name) is not None]
     return next(iter([*quoted, *named, *listed]), None)
+
+
+def _places(given: Options, spec: dict[str, Options]) -> list[tuple[str, t.Any, dict[str, Options]]]:
+    """Where options stand: what names them in messages, what the user gave there, and their spec."""
+    places: list[tuple[str, t.Any, dict[str, Options]]] = [("", given, spec)]
+    for name, option in spec.items():
+        if option.get("elements") == "dict" and isinstance(given.get(name), list):
+            each = enumerate(given[name])
+            places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
+    return places
+
+
+def _may_be_dict(value: t.Any) -> bool:
+    """Whether a given value is a dictionary, or a text that Ansible may take for one: JSON or key=value."""
+    return value is None or isinstance(value, dict) or (isinstance(value, str) and ("=" in value or "{" in value))
 
 
 def _texts(value: t.Any, field: str = "") -> t.Iterator[tuple[str, str]]:

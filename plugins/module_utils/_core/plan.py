@@ -83,6 +83,8 @@ class Plan:
     locks: tuple[str, ...] = ()
     seconds: float = 15.0
     notes: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    assumes: HostError | None = None
+    """What the run would fail with, unless an earlier task of the play has seen to it by then."""
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def diff(self) -> dict[str, dict[str, t.Any]] | None:
@@ -137,6 +139,7 @@ class Job:
                 answer = self.plan.steps[self.done].apply(self.known)
                 if isinstance(answer, deadline.Child):
                     self.child = answer
+                    self.child.reported = self._note_progress
                     return
                 self._learn(answer)
             journal.commit(self.intent, self.plan.commit, self.known)
@@ -152,6 +155,11 @@ class Job:
         if answer and self.intent is not None:
             self.known.update(answer)
             journal.note(self.intent, self.known)
+
+    def _note_progress(self, progress: t.Any) -> None:
+        """Where host_info finds it. What the steps know does not have it: it is no state of anything."""
+        if self.intent is not None and progress:
+            journal.note(self.intent, {**self.known, "progress": progress})
 
     def _roll_back(self) -> None:
         if self.intent is None or self.error is None:

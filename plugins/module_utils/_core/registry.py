@@ -20,6 +20,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 
 PATH = "/var/lib/microvm/registry.db"
 VERSION = 1
+"""Of the schema. No release has had another: until 0.1.0 tables and columns are added without a new version."""
 BUSY_SECONDS = 10.0
 
 SCHEMA = """
@@ -57,10 +58,11 @@ CREATE TABLE backends (
 );
 CREATE UNIQUE INDEX one_default ON backends (is_default) WHERE is_default = 1;
 CREATE TABLE volumes (
+  name TEXT PRIMARY KEY,
   backend TEXT NOT NULL REFERENCES backends (name),
-  name TEXT NOT NULL,
   size INTEGER NOT NULL,
-  PRIMARY KEY (backend, name)
+  uuid TEXT NOT NULL,
+  config TEXT NOT NULL
 );
 CREATE TABLE docker_volumes (
   name TEXT PRIMARY KEY,

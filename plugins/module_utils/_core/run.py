@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import resource as system
 import time
 import typing as t
 
@@ -15,6 +16,9 @@ from ansible_collections.microvm.host.plugins.module_utils._core.resource import
 from ansible_collections.microvm.host.plugins.module_utils._core.result import Outcome
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+DESCRIPTORS_EACH, SPARE_DESCRIPTORS = 4, 512
+"""Open files of one item of a call at most, its locks; and those of the rest: children, registry."""
 
 
 class Reporting(t.Protocol):
@@ -32,8 +36,9 @@ class Reporting(t.Protocol):
 class Item:
     """One item on its way through a call."""
 
-    def __init__(self, wanted: t.Any) -> None:
+    def __init__(self, wanted: t.Any, check: bool = False) -> None:
         self.wanted = wanted
+        self.check = check
         self.plan: Plan | None = None
         self.error: HostError | None = None
         self.settled: list[str] = []
@@ -63,7 +68,7 @@ def converge(
     if purge:
         listed = {each.name for each in wanted}
         wanted += [resource.removal(name) for name in resource.registered() if name not in listed]
-    items = [Item(each) for each in wanted]
+    items = [Item(each, check) for each in wanted]
     seen = resource.observe(wanted)
     for item in items:
         _plan(resource, item, seen)
@@ -137,6 +142,12 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
         item.plan = resource.plan(item.wanted, seen)
     except HostError as error:
         item.error = error
+        return
+    if item.plan.assumes is not None and item.check:
+        item.plan.notes["assumes"] = [item.plan.assumes.message]
+        item.plan.warnings.append("planned as if an earlier task had seen to this: %s" % item.plan.assumes.message)
+    elif item.plan.assumes is not None:
+        item.error = item.plan.assumes
 
 
 def _prove(items: t.Sequence[Item]) -> None:
@@ -189,6 +200,7 @@ def _sending(contact: t.Callable[[], t.Any]) -> t.Callable[[t.Any], t.Any]:
 
 def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
     """Lock, settle, look and plan again, carry out: in what is left to each of its timeout since ``begun``."""
+    _allow_descriptors(DESCRIPTORS_EACH * len(items))
     with contextlib.ExitStack() as held:
         ready = []
         for item in items:
@@ -216,6 +228,14 @@ def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
 def _left(item: Item, begun: float) -> int:
     """Seconds of an item's timeout; what is left may be too short, but is never nothing."""
     return max(1, int(item.wanted.timeout) - int(time.monotonic() - begun))
+
+
+def _allow_descriptors(count: int) -> None:
+    """A login session may have 1024 open files by default, and each item holds its locks while the call lasts."""
+    soft, hard = system.getrlimit(system.RLIMIT_NOFILE)
+    wanted = count + SPARE_DESCRIPTORS
+    if soft != system.RLIM_INFINITY and soft < wanted:
+        system.setrlimit(system.RLIMIT_NOFILE, (wanted if hard == system.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def outcome_of(resource: Reporting, items: t.Sequence[Item], seen: t.Any) -> Outcome:

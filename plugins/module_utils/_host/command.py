@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -17,6 +17,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 _reading_only = False
 REAP_SECONDS = 1.0
 """How long what a killed program said is waited for."""
+ALIVE_SECONDS = 1.0
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -31,56 +32,81 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=SEARCH)
 
 
-def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int] = (0,), kill: bool = True) -> str:
+def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int] = (0,)) -> str:
     """Run a program and return its standard output.
 
     Raises HostError: ``unsupported`` when it is not installed, ``timeout`` when it did not end within ``seconds``
-    (its whole process group is killed then; one that must not be, ``kill`` false, goes on and is named), ``refused``
-    when its return code is not in ``ok``.
+    (its whole process group is killed then), ``refused`` when its return code is not in ``ok``.
     """
+    process = _start(argv, writes, subprocess.PIPE, subprocess.PIPE)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
+            process.communicate(timeout=REAP_SECONDS)
+        raise HostError("timeout", "%s did not end within %g s" % (argv[0], seconds), command=argv) from None
+    _refuse_failed(argv, process.returncode, err, ok)
+    return out.decode(errors="replace")
+
+
+def run_to_its_end(
+    argv: t.Sequence[str],
+    seconds: float,
+    alive: t.Callable[[], None] = lambda: None,
+    keeps: t.Sequence[int] = (),
+    ok: t.Container[int] = (0,),
+) -> None:
+    """Run a program that changes a disk and must not be killed while it does.
+
+    ``alive`` is called each second meanwhile. The descriptors ``keeps`` stay open in the program, whatever becomes of
+    this process: a lock that one holds ends with the program. Raises HostError as ``run`` does; at ``timeout`` the
+    program goes on, and its pid is named.
+    """
+    import tempfile
+
+    with tempfile.TemporaryFile() as said:  # no pipe: it may outlive who reads it
+        process = _start(argv, True, said, said, keeps)
+        until = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=max(0.0, min(ALIVE_SECONDS, until - time.monotonic())))
+                break
+            alive()
+            if time.monotonic() >= until:
+                text = "%s has not ended within %g s and goes on as process %d" % (argv[0], seconds, process.pid)
+                raise HostError("timeout", text, "run this again when it has ended", command=argv)
+        said.seek(0)
+        _refuse_failed(argv, process.returncode, said.read(), ok)
+
+
+def _start(
+    argv: t.Sequence[str], writes: bool, out: t.Any, err: t.Any, keeps: t.Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     if writes and _reading_only:
         raise HostError("internal", "%s would write in check mode" % argv[0], "please report this")
     program = find(argv[0])
     if program is None:
         raise HostError("unsupported", "%s is not installed" % argv[0], "the role prepare_host installs it")
-    with contextlib.ExitStack() as held:
-        # One that outlives us must not meet a closed pipe.
-        files: list[t.Any] = [subprocess.PIPE] * 2
-        if not kill:
-            files = [held.enter_context(tempfile.TemporaryFile()) for dummy in files]
-        process = subprocess.Popen(
-            [program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=files[0],
-            stderr=files[1],
-            env={"LC_ALL": "C", "PATH": SEARCH},
-            start_new_session=True,
-        )
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            text = "%s did not end within %g s" % (argv[0], seconds)
-            if not kill:
-                text += " and goes on as process %d" % process.pid
-                raise HostError("timeout", text, "run this again, it waits for it", command=argv) from None
-            os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group may hold the pipes
-                process.communicate(timeout=REAP_SECONDS)
-            raise HostError("timeout", text, command=argv) from None
-        if not kill:
-            out, err = (_all_of(file) for file in files)
-    if process.returncode not in ok:
-        stderr = err.decode(errors="replace").strip()
-        raise HostError(
-            "refused",
-            "%s failed: %s" % (" ".join(argv), stderr or "return code %d" % process.returncode),
-            command=argv,
-            rc=process.returncode,
-            stderr=stderr,
-        )
-    return out.decode(errors="replace")
+    return subprocess.Popen(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        env={"LC_ALL": "C", "PATH": SEARCH},
+        start_new_session=True,
+        pass_fds=keeps,
+    )
 
 
-def _all_of(file: t.Any) -> bytes:
-    file.seek(0)
-    return bytes(file.read())
+def _refuse_failed(argv: t.Sequence[str], rc: int, said: bytes, ok: t.Container[int]) -> None:
+    if rc in ok:
+        return
+    text = said.decode(errors="replace").strip()
+    raise HostError(
+        "refused",
+        "%s failed: %s" % (" ".join(argv), text or "return code %d" % rc),
+        command=argv,
+        rc=rc,
+        stderr=text,
+    )

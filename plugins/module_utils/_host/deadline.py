@@ -23,6 +23,9 @@ REAP_SECONDS = 1.0
 """How long after its deadline a killed child may take to go before it is abandoned and named."""
 LAST_LOOK = 0.05
 """How long a child that was killed late is given at least, s."""
+REPORT_SECONDS = 1.0
+"""How often a child tells of its progress at most."""
+Reported = t.Callable[[t.Any], None]
 
 
 class Child:
@@ -39,8 +42,11 @@ class Child:
         self.deadline = time.monotonic() + seconds
         self.answers: list[t.Any] = []
         self.ended = False
+        self.reported: Reported | None = None
+        """Hears of progress; each report puts the deadline off to ``seconds`` from then."""
         self._gone = False
         self._error: HostError | None = None
+        self._progressed = False
         self._rest = b""
         self.fd, writing = os.pipe()
         try:
@@ -80,6 +86,11 @@ class Child:
                 tag, value = json.loads(line)
                 if tag == "error":
                     self._error = HostError.unpacked(value)
+                elif tag == "progress":
+                    self._progressed = True
+                    self.deadline = time.monotonic() + self.seconds
+                    if self.reported is not None:
+                        self.reported(value)
                 else:
                     self.answers.append(value)
         return self.ended
@@ -110,7 +121,8 @@ class Child:
         self.kill()
         # From the deadline, not from now: of many children that do not die, only the first is waited for.
         gone = self._reap(max(self.deadline + REAP_SECONDS, time.monotonic() + LAST_LOOK))
-        self._error = timed_out(self.seconds, self.what, None if gone else self.pid)
+        how = "no progress for" if self._progressed else "timed out after"
+        self._error = timed_out(self.seconds, self.what, None if gone else self.pid, how)
 
     def result(self) -> t.Any:
         """The last answer of an ended child; raises its HostError, or ``internal`` when it died without a word."""
@@ -141,9 +153,9 @@ class Child:
         return True
 
 
-def timed_out(seconds: float, what: str, left: int | None) -> HostError:
+def timed_out(seconds: float, what: str, left: int | None, how: str = "timed out after") -> HostError:
     """What a child is told of that met its deadline; ``left``: its pid when it does not die."""
-    message = "timed out after %g s while %s" % (seconds, what)
+    message = "%s %g s while %s" % (how, seconds, what)
     if left is not None:
         message += "; process %d does not die and was left behind" % left
     return HostError("timeout", message, "check the server and the network, or raise timeout")
@@ -180,6 +192,41 @@ def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.N
         os._exit(0)
 
 
+def die_with(parent: int) -> None:
+    """In a child: be killed when ``parent`` dies, so that whoever takes its place finds nobody at work."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, prctl(2)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+class Progress:
+    """In a child whose work is long: tells how far it is, so that its deadline is for standing still only.
+
+    Called with bytes done and bytes in all. What is reported: ``percent``, ``rate`` (bytes/s), ``seconds_left``.
+    """
+
+    def __init__(self, send: t.Callable[..., None]) -> None:
+        self._send = send
+        self._begun = time.monotonic()
+        self._last = (self._begun, 0)
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last[0] < REPORT_SECONDS or done == self._last[1]:
+            return
+        self._last = (now, done)
+        rate = done / (now - self._begun)
+        left = (total - done) / rate if rate else 0.0
+        percent = min(100, 100 * done // total) if total else 100
+        self._send({"percent": percent, "rate": int(rate), "seconds_left": round(left, 1)}, "progress")
+
+    def alive(self) -> None:
+        """Something goes on that does not tell how far it is."""
+        self._send({}, "progress")
+
+
 def wait_any(children: t.Sequence[Child]) -> Child:
     """Block until one of ``children`` (at least one, none ended) has ended or met its deadline, and return it."""
     while True:
@@ -205,12 +252,13 @@ def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
 
 
 def sweep(
-    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float
+    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float, large: bool = False
 ) -> t.Iterator[tuple[int, t.Any | None]]:
     """Yield (index, answer of ``probe(thing)``) for all ``things``, in the order they come; None where it hung.
 
     One child goes through the list in turn; when it stalls, a second one takes over the rest and the first keeps
-    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang.
+    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang. ``large``: an
+    answer may be more than a pipe holds, 64 KiB.
     """
     if not things:
         return
@@ -233,7 +281,7 @@ def sweep(
             # Woken by the end of a child, not by each answer: those are taken in together, at the next look.
             poll = select.poll()
             for child in children:
-                poll.register(child.fd, 0)
+                poll.register(child.fd, select.POLLIN if large else 0)
             waiting = any(len(order) > 1 for order in children.values())
             until = min(end, moved + patience) if waiting else end
             poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1)

@@ -164,4 +164,4 @@ def change(device: str, own: str, words: t.Sequence[str], seconds: float, former
     extra = 'extra_system_ids=["%s"]' % formerly if formerly else ""
     config = 'global{system_id_source="lvmlocal"}local{system_id="%s" %s}activation{monitoring=0}' % (own, extra)
     verb, *rest = words
-    command.run(["lvm", verb, "--devices", device, "--config", config, *rest], seconds, writes=True, kill=False)
+    command.run_to_its_end(["lvm", verb, "--devices", device, "--config", config, *rest], seconds)

@@ -10,13 +10,15 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
-from ansible_collections.microvm.host.plugins.module_utils._info import docker
+from ansible_collections.microvm.host.plugins.module_utils._info import docker, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount
 
 LOOKING = 0.8
 """The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
 LUNS = 0.3
 """Of it for LUNs, which are looked at first."""
+LOCKED = frozenset({"backend", "mount", "share", "target", "volume"})
+"""Resources whose locks are told of; the others are inner ones."""
 
 
 def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
@@ -30,17 +32,15 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
-    end = time.monotonic() + timeout * LOOKING
+    until = time.monotonic() + timeout * LOOKING
     luns = iscsi_lvm.Observed(timeout * LUNS, lambda user: refresh, set(), refresh)
-    seen = mount.Seen(probed, end - time.monotonic())
+    seen = mount.Seen(probed, until - time.monotonic())
     seen.beside["luns"] = luns
     intents = journal.left_open()
     return {
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
         "mounts": _mounts(seen, "mount"),
-        "volumes": [
-            {"backend": backend, "name": name} for backend, owned in sorted(seen.volumes.items()) for name in owned
-        ],
+        **volumes.gather(seen, max(0.0, until - time.monotonic()), refresh),
         "machines": [],
         "shares": _mounts(seen, "share"),
         "targets": [
@@ -49,9 +49,8 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
             if user.startswith("target:")
         ],
         "docker_volumes": docker.volumes(),
-        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "share", "target")],
-        "jobs": [],
-        "orphans": [],
+        "locks": [lock for lock in locks.held() if lock["resource"] in LOCKED],
+        "jobs": volumes.jobs(intents),
         "registry": {
             "path": registry.PATH,
             "exists": os.path.exists(registry.PATH),

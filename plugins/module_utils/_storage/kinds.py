@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import mount
+    from ansible_collections.microvm.host.plugins.module_utils._storage import mount, store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,9 @@ class Kind(t.Protocol):
     def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
         """What to warn of a registered backend."""
 
+    def store(self, row: registry.Row, seen: mount.Seen) -> store.Store | None:
+        """Where its volumes are; None for a kind that takes none in this version."""
+
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
         """What it showed it can do when it was tried (``known``)."""
 
@@ -75,6 +78,11 @@ class Kind(t.Protocol):
 def of(name: str) -> Kind:
     """The kind of that name."""
     return KINDS[name].load()
+
+
+def store_of(row: registry.Row, seen: mount.Seen) -> store.Store | None:
+    """Where the volumes of a registered backend are, as its kind says."""
+    return of(row["kind"]).store(row, seen)
 
 
 def refuse_foreign(item: dict[str, t.Any], kind: str, name: str, prefix: str) -> None:

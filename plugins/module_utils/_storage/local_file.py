@@ -11,6 +11,8 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import FileStore
+from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 BOOTS = False
 PATH = "/var/lib/microvm/volumes"
@@ -83,6 +85,11 @@ def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
     if described(row, seen)["status"] == "unreachable":
         return ["%s does not answer: check what is mounted there" % row["config"]["path"]]
     return []
+
+
+def store(row: registry.Row, seen: mount.Seen) -> Store:
+    """See Kind."""
+    return FileStore(row, row["config"]["path"])
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:

@@ -10,6 +10,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import secret as secrets
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, kinds, mount, target
+from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 BOOTS = True
 LOOK_SECONDS = 5.0
@@ -94,6 +95,11 @@ def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
     luns = observed(seen)
     user = "backend:" + row["name"]
     return iscsi_lvm.remarks(luns.rows[user]["asked"], luns.looks[user])
+
+
+def store(row: registry.Row, seen: mount.Seen) -> Store | None:
+    """See Kind."""
+    return None
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:

@@ -10,7 +10,9 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import FileStore
 from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import FileSystem
+from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 
 class OnMount:
@@ -93,6 +95,11 @@ class OnMount:
         """See Kind."""
         used = seen.of("backend:" + row["name"])
         return mount.remarks(used, seen) if used else []
+
+    def store(self, row: registry.Row, seen: mount.Seen) -> Store:
+        """See Kind."""
+        used = seen.of("backend:" + row["name"])
+        return FileStore(row, used["path"] if used else "")
 
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
         """See Kind."""

@@ -19,7 +19,17 @@ def main(version: str) -> int:
     driver = commands.add_parser("nfsd", help="be Docker's volume driver nfsd, on the socket that systemd passes")
     driver.add_argument("--scope", choices=["local", "global"], default="local", help="what Docker is told of volumes")
     driver.add_argument("--prime", action="store_true", help="have Docker look for its volume drivers, and end")
+    lock = commands.add_parser("lock", help="hold the locks of volumes while a program uses them, or until a signal")
+    lock.add_argument("--holder", default="microvm-tool lock", help="who holds them, for others to read")
+    lock.add_argument("--takeover", action="store_true", help="from a holder whose host is dead for certain")
+    lock.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="how long to wait for a holder to end")
+    lock.add_argument("--volume", action="append", required=True, dest="volumes", help="can be given many times")
+    lock.add_argument("program", nargs="*", help="behind --: the program, with its arguments")
     asked = parser.parse_args()
+    if asked.command == "lock":
+        from ansible_collections.microvm.host.plugins.module_utils._tool import hold
+
+        return hold.run(asked.volumes, asked.holder, asked.takeover, asked.wait, asked.program)
     if asked.command == "nfsd":
         from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
 

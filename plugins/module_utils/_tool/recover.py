@@ -12,7 +12,13 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import loc
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import filesystems, iscsi_steps, mount, steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    file_steps,
+    filesystems,
+    iscsi_steps,
+    mount,
+    steps,
+)
 from ansible_collections.microvm.host.plugins.module_utils._tool import install, targets
 from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
 
@@ -40,7 +46,7 @@ def run() -> int:
 
 def settle(log: Log) -> bool:
     """Undo or finish what dead runs left; a run that lives has its lock and is left alone. False: some stay open."""
-    kinds = {**steps.KINDS, **iscsi_steps.KINDS, **docker.KINDS, **install.KINDS}
+    kinds = {**steps.KINDS, **iscsi_steps.KINDS, **file_steps.KINDS, **docker.KINDS, **install.KINDS}
     done = True
     for resource, name in sorted({(row["resource"], row["name"]) for row in journal.left_open()}):
         try:

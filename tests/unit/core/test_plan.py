@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import time
+import typing as t
 
 import pytest
 
@@ -148,6 +149,37 @@ def test_jobs_wait_at_once_and_fail_alone(log: str) -> None:
     assert time.monotonic() - begun < 5
     assert [job.plan.name for job in jobs if job.error is not None] == ["bad"]
     assert all(job.known == {"waited": True} for job in jobs[:-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy(plan.Step):
+    """Long work: reports, and goes on when the journal has the report."""
+
+    seconds: float
+
+    def describe(self) -> str:
+        return "copy"
+
+    def apply(self, known: plan.Known) -> deadline.Child:
+        def work(send: t.Callable[..., None]) -> dict[str, t.Any]:
+            report = {"percent": 40, "rate": 7, "seconds_left": 1.5}
+            send({}, "progress")  # something goes on: that is no report
+            send(report, "progress")
+            until = time.monotonic() + self.seconds
+            while [row["known"].get("progress") for row in journal.left_open()] != [report]:
+                if time.monotonic() > until:
+                    raise HostError("timeout", "the report is not in the journal")
+                time.sleep(0.01)
+            return {"copied": True}
+
+        return deadline.Child(work, 20, "copying")
+
+
+def test_progress_is_in_the_journal_while_it_lasts(log: str) -> None:
+    job = carried_out(log, Copy(10))
+    assert job.error is None
+    assert job.known == {"copied": True}
+    assert journal.left_open() == []
 
 
 def test_difference() -> None:

@@ -77,7 +77,7 @@ def test_one_default_only(path: str) -> None:
 def test_a_backend_with_volumes_stays(path: str) -> None:
     add(path, backend("a"))
     with registry.writing(path) as connection:
-        connection.execute("INSERT INTO volumes VALUES ('a', 'v', 1)")
+        connection.execute("INSERT INTO volumes VALUES ('v', 'a', 1, 'u', '{}')")
     assert "FOREIGN KEY" in refused(path, lambda connection: connection.execute("DELETE FROM backends")).message
     assert len(found(path)) == 1
 

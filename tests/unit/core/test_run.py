@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import resource
 import types
 
 import pytest
@@ -15,3 +16,16 @@ from ansible_collections.microvm.host.plugins.module_utils._core import run
 def test_what_was_waited_for_counts(monkeypatch: pytest.MonkeyPatch, spent: float, left: int) -> None:
     monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: 100.0 + spent))
     assert run._left(run.Item(types.SimpleNamespace(name="a", timeout=15)), 100.0) == left
+
+
+def test_many_items_may_hold_their_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand items hold more locks than a session may have open files."""
+    limits = {"now": (1024, 524288)}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda which, both: limits.update(now=both))
+    run._allow_descriptors(10)
+    assert limits["now"] == (1024, 524288)
+    run._allow_descriptors(4000)
+    assert limits["now"] == (4512, 524288)
+    run._allow_descriptors(10**6)
+    assert limits["now"] == (524288, 524288)

@@ -54,6 +54,22 @@ def test_a_program_that_hangs_is_killed_with_what_it_started() -> None:
     assert time.monotonic() - begun < 5
 
 
+def test_one_that_must_not_be_killed_goes_on_with_its_lock() -> None:
+    read, lock = os.pipe()
+    with pytest.raises(HostError, match=r"sh has not ended within 0\.3 s and goes on as process \d+") as caught:
+        command.run_to_its_end(["sh", "-c", f"sleep 1; echo said; echo done >/dev/fd/{lock}"], 0.3, keeps=(lock,))
+    assert caught.value.kind == "timeout"
+    os.close(lock)
+    with open(read, "rb") as file:
+        assert file.read() == b"done\n", "it was killed, or lost its descriptor"
+
+
+def test_what_it_said_is_told_when_it_fails() -> None:
+    with pytest.raises(HostError, match=r"bad magic") as caught:
+        command.run_to_its_end(["sh", "-c", "echo bad magic; exit 8"], 10, ok=(0, 1))
+    assert (caught.value.kind, caught.value.rc) == ("refused", 8)
+
+
 def test_one_that_left_the_group_and_keeps_the_pipes_is_not_waited_for() -> None:
     begun = time.monotonic()
     with pytest.raises(HostError, match=r"did not end within 0\.3 s"):

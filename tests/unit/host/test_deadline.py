@@ -177,3 +177,69 @@ def test_a_child_that_does_not_die_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         child.result()
     os.killpg(child.pid, signal.SIGKILL)
     os.waitpid(child.pid, 0)
+
+
+def reporting(times: int) -> t.Callable[[t.Callable[..., None]], t.Any]:
+    """Work that reports every tenth of a second and answers at its end; without an end when told so."""
+
+    def work(send: t.Callable[..., None]) -> str | None:
+        progress = deadline.Progress(send)
+        for done in range(times):
+            progress(done + 1, 10)
+            threading.Event().wait(0.1)
+        if times == 3:
+            hang()
+        return "done"
+
+    return work
+
+
+def test_progress_puts_the_deadline_off_and_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "REPORT_SECONDS", 0.0)
+    child = deadline.Child(reporting(10), 0.6, "copying")
+    heard: list[dict[str, t.Any]] = []
+    child.reported = heard.append
+    assert deadline.wait_any([child]) is child
+    assert child.result() == "done"
+    assert [each["percent"] for each in heard] == list(range(10, 101, 10))
+    assert heard[-1]["rate"] > 0 and heard[-1]["seconds_left"] == 0
+
+
+def test_who_stands_still_dies_and_what_was_reported_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "REPORT_SECONDS", 0.0)
+    child = deadline.Child(reporting(3), 0.5, "copying")
+    deadline.wait_any([child])
+    with pytest.raises(HostError, match=r"no progress for 0.5 s while copying") as caught:
+        child.result()
+    assert caught.value.kind == "timeout"
+    assert gone(child.pid)
+
+
+def test_a_child_dies_with_the_process_it_works_for() -> None:
+    def outer() -> int:
+        parent = os.getpid()
+
+        def work(send: t.Callable[..., None]) -> None:
+            deadline.die_with(parent)
+            send(os.getpid(), "progress")
+            hang()
+
+        child = deadline.Child(work, 60, "hanging")
+        told: list[int] = []
+        child.reported = told.append
+        while not told:
+            child.read()
+        return told[0]
+
+    orphan = deadline.call(outer, 10, "starting it")
+    until = time.monotonic() + 5
+    while not gone(orphan):
+        assert time.monotonic() < until, "it lives on"
+        time.sleep(0.01)
+
+
+def test_sweep_takes_answers_that_no_pipe_holds() -> None:
+    begun = time.monotonic()
+    answers = dict(deadline.sweep([1, 2, 3], lambda thing: "x" * 200000 * thing, 20, large=True))
+    assert {index: len(text or "") for index, text in answers.items()} == {0: 200000, 1: 400000, 2: 600000}
+    assert time.monotonic() - begun < 10

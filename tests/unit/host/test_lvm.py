@@ -46,12 +46,12 @@ def test_a_report_that_is_none_is_an_error(text: str) -> None:
 
 def test_every_change_sees_one_device_as_this_host_and_is_never_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    monkeypatch.setattr(command, "run", lambda argv, seconds, **how: ran.append((argv, how)))
+    monkeypatch.setattr(command, "run_to_its_end", lambda argv, seconds: ran.append((argv, seconds)))
     lvm.change("/dev/sda", "hv1.1234", ["vgchange", "--activate", "y", "vg"], 5, formerly="hv2.99")
-    ((argv, how),) = ran
+    ((argv, seconds),) = ran
     assert argv[:4] == ["lvm", "vgchange", "--devices", "/dev/sda"]
     assert 'system_id="hv1.1234"' in argv[5] and 'extra_system_ids=["hv2.99"]' in argv[5]
-    assert how == {"writes": True, "kill": False}
+    assert seconds == 5
 
 
 def test_a_host_is_the_same_under_another_name() -> None:

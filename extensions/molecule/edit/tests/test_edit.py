@@ -106,7 +106,7 @@ def test_failed_edit_leaves_the_old_backend_working(hv1: Managed, path: str, nas
 
 
 def test_move_of_a_backend_with_volumes_needs_its_marker(hv1: Managed, path: str, nas: NfsServer) -> None:
-    hv1.row("INSERT INTO volumes (backend, name, size) VALUES ('nas', 'web1', 1048576)")
+    hv1.row("INSERT INTO volumes VALUES ('web1', 'nas', 1048576, 'u', '{}')")
     moved = {"export": "/export/e02"}
     shutil.rmtree(nas.data("e02") / ".microvm", ignore_errors=True)
     tried, info = hv1.run(edit(**moved), LOOK)

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host: copies equal their image and are as sparse, file systems grow, snapshots come back, moves lose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from extensions.molecule.calls import call
+from extensions.molecule.managed import Managed
+
+IMAGE = "/srv/image.raw"
+MAKE = f"""
+set -e
+truncate -s 48M {IMAGE}
+mkfs.ext4 -q -F {IMAGE} 32M
+head -c 6M /dev/urandom > /srv/random
+debugfs -w -R 'write /srv/random random' {IMAGE} >/dev/null 2>&1
+dd if=/srv/random of={IMAGE} bs=1M seek=45 conv=notrunc status=none
+qemu-img convert -O qcow2 {IMAGE} /srv/image.qcow2
+sha256sum {IMAGE} | cut -d' ' -f1
+"""
+BACKENDS = ("nas", "filer", "local")
+
+
+@pytest.fixture(scope="module")
+def checksum(hv1: Managed) -> str:
+    """Of the raw image; the same disk is there as qcow2 too."""
+    return hv1.sh(MAKE).strip()
+
+
+@pytest.fixture
+def made(hv1: Managed) -> Iterator[list[str]]:
+    """Names of volumes that are deleted after the test."""
+    found: list[str] = []
+    yield found
+    hv1.works("storage_volume", volumes=[{"name": name, "state": "absent"} for name in found])
+
+
+def path_of(host: Managed, name: str) -> str:
+    """Where a volume is."""
+    (answer,) = host.run(call("storage_volume", name=name))
+    assert not answer.failed and not answer.changed, answer.result
+    return str(answer.result["volume"]["path"])
+
+
+def blocks(host: Managed, path: str) -> int:
+    """Bytes that a file takes."""
+    return int(host.sh(f"stat -c %b {path}")) * 512
+
+
+def test_clones_are_equal_and_as_sparse(hv1: Managed, checksum: str, made: list[str]) -> None:
+    wanted: list[dict[str, Any]] = []
+    for backend in BACKENDS:
+        for number, how in enumerate(({}, {"checksum": checksum}, {"image": "/srv/image.qcow2", "format": "qcow2"})):
+            wanted.append({"name": f"{backend}-{number}", "backend": backend, "image": IMAGE, **how})
+    made += [each["name"] for each in wanted]
+    done = hv1.converges("storage_volume", volumes=wanted)
+    source = blocks(hv1, IMAGE)
+    for item in done.result["volumes"]:
+        hv1.sh(f"cmp {IMAGE} {item['path']}")
+        assert blocks(hv1, item["path"]) <= source * 1.01, item
+    kept = hv1.works("host_info", refresh=True).result["images"]
+    assert {image["backend"] for image in kept} == {"filer"}, "only the server with xfs shares blocks"
+    assert {name for image in kept for name in image["volumes"]} == {"filer-0", "filer-1", "filer-2"}
+
+
+def test_a_wrong_checksum_leaves_nothing(hv1: Managed, checksum: str) -> None:
+    before = hv1.sh("find /var/lib/microvm/volumes | sort")
+    wrong = "0" * 64
+    answer = hv1.fails("storage_volume", "invalid", name="wrong", backend="local", image=IMAGE, checksum=wrong)
+    assert checksum in answer.result["msg"] and answer.result["error"]["field"] == "checksum"
+    assert hv1.sh("find /var/lib/microvm/volumes | sort") == before
+
+
+def test_the_file_system_grows_and_shrinks_with_the_disk(hv1: Managed, checksum: str, made: list[str]) -> None:
+    made += ["grown"]
+    inner = {"type": "ext4"}
+    hv1.converges("storage_volume", name="grown", image="volume:hv1-image", size="32MiB", filesystem=inner)
+    for size, more in (("64MiB", {}), ("24MiB", {"shrink": True})):
+        done = hv1.converges("storage_volume", name="grown", size=size, **more)
+        path = done.result["volume"]["path"]
+        hv1.sh(f"e2fsck -fn {path}")
+        fields = dict(
+            line.split(":", 1) for line in hv1.sh(f"dumpe2fs -h {path} 2>/dev/null").splitlines() if ":" in line
+        )
+        assert int(fields["Block count"]) * int(fields["Block size"]) == int(size[:2]) << 20
+    hv1.fails("storage_volume", "conflict", name="grown", size="16MiB")
+
+
+def test_a_new_file_system_has_what_was_asked_for(hv1: Managed, made: list[str]) -> None:
+    made += ["furnished"]
+    inner = {"type": "ext4", "label": "data", "owner": "7:8", "directories": ["a/b"]}
+    done = hv1.converges("storage_volume", name="furnished", backend="local", size="8MiB", filesystem=inner)
+    path = done.result["volume"]["path"]
+    assert hv1.sh(f"e2label {path}").strip() == "data"
+    assert "User:     7   Group:     8" in hv1.sh(f"debugfs -R 'stat /a/b' {path} 2>/dev/null")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_snapshot_comes_back(hv1: Managed, checksum: str, made: list[str], backend: str) -> None:
+    made += ["snapped"]
+    base = {"name": "snapped", "backend": backend}
+    hv1.converges("storage_volume", **base, image=IMAGE, snapshots=["one"])
+    path = path_of(hv1, "snapped")
+    hv1.sh(f"dd if=/dev/urandom of={path} bs=1M count=2 seek=3 conv=notrunc,fsync status=none")
+    hv1.sh(f"cp --sparse=always {path} /srv/two")
+    hv1.converges("storage_volume", **base, snapshots=["one", "two"])
+    first, second = hv1.run(*[call("storage_volume", **base, restore="one")] * 2)
+    assert (first.changed, second.changed) == (True, True), "a restore is an act"
+    hv1.sh(f"cmp {IMAGE} {path}")
+    hv1.works("storage_volume", **base, restore="two", snapshots=["two"])
+    hv1.sh(f"cmp /srv/two {path}")
+    hv1.fails("storage_volume", "not_found", **base, restore="one")
+
+
+def test_a_move_loses_nothing(hv1: Managed, checksum: str, made: list[str]) -> None:
+    made += ["moved"]
+    hv1.converges("storage_volume", name="moved", backend="nas", image=IMAGE)
+    before = path_of(hv1, "moved")
+    for backend in ("filer", "local", "nas"):
+        hv1.fails("storage_volume", "conflict", name="moved", backend=backend)
+        done = hv1.converges("storage_volume", name="moved", backend=backend, move=True)
+        now = done.result["volume"]["path"]
+        hv1.sh(f"cmp {IMAGE} {now}")
+        assert hv1.sh(f"ls -A {before.rpartition('/')[0]} | grep moved || true") == ""
+        before = now
+
+
+def test_a_backend_whose_server_is_down_leaves_its_volumes_as_they_are(hv1: Managed, nas: Any, served: Any) -> None:
+    nas.stop()
+    answer, info = hv1.run(
+        call("storage_volume", volumes=[{"name": "hv1-data"}, {"name": "hv1-image"}], timeout=4),
+        call("host_info", refresh=True, timeout=5),
+    )
+    assert not answer.failed and not answer.changed, answer.result
+    assert {name: item["status"] for name, item in answer.items("volumes").items()} == {
+        "hv1-data": "unreachable",
+        "hv1-image": "ok",
+    }
+    assert info.items("volumes")["hv1-data"]["status"] == "unreachable"
+    hv1.fails("storage_volume", "unreachable", name="hv1-data", size="16MiB", timeout=4)

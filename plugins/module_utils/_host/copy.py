@@ -1,0 +1,268 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disk images copied at the speed of the storage, holes kept. Private to microvm.host.
+
+Blocks shared where the file system can, else copied inside of it (by an NFS 4.2 server: without the network), else
+read and written. All of it may hang on a dead server: call it in a child. ``told`` hears how many bytes are done, of
+how many; whoever waits can see by it that there is progress.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import command
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+Told = t.Callable[[int, int], None]
+
+FICLONE = 0x40049409
+F_OFD_GETLK = 36
+QEMU_WRITES = 101
+"""The byte of an image that QEMU locks while it may write to it (its lock protocol: 100 + bit of BLK_PERM_WRITE)."""
+CHUNK = 16 << 20
+"""Bytes between two reports, and the longest single call to the kernel."""
+READ = 1 << 20
+HOLE = 4096
+ZEROS = bytes(HOLE)
+SAMPLES = 64
+NOT_HERE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
+"""What the kernel answers where blocks can't be shared, or a copy not be made inside of a file system."""
+QCOW2 = b"QFI\xfb"
+INFO_SECONDS = 20.0
+
+
+def extents(descriptor: int, size: int) -> t.Iterator[tuple[int, int]]:
+    """Where a file has data: (begin, end) in bytes, in order. A file system that does not know says: everywhere."""
+    at = 0
+    while at < size:
+        try:
+            begin = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno != errno.EINVAL:
+                raise
+            yield at, size
+            return
+        at = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
+        if begin < at:
+            yield begin, at
+
+
+def allocated(descriptor: int) -> int:
+    """Bytes that a file takes on its file system."""
+    return os.fstat(descriptor).st_blocks * 512
+
+
+def contents(source: int, target: int, told: Told) -> str:
+    """Copy a file into an empty one, durably; returns how: reflink, copy_file_range or read and write.
+
+    Raises HostError ``full`` before anything is written when it does not fit, and OSError.
+    """
+    os.fsync(source)  # a file that was just written may seem to be one hole: ZFS, NFS
+    size = os.fstat(source).st_size
+    how = "reflink"
+    if not shared(source, target):
+        data = list(extents(source, size))
+        need = min(sum(end - begin for begin, end in data), max(allocated(source), HOLE))
+        _refuse_full(target, need)
+        os.ftruncate(target, size)
+        # Extents that are more than is allocated are holes that nobody tells of: those are found by reading.
+        known = sum(end - begin for begin, end in data) <= need + need // 100 + (1 << 20)
+        how = _copied(source, target, data, told, inside=known)
+    os.fsync(target)
+    told(size, size)
+    return how
+
+
+def shared(source: int, target: int) -> bool:
+    """Have ``target`` share the blocks of ``source``; False where the file system can't."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno not in NOT_HERE:
+            raise
+        return False
+    return True
+
+
+def _refuse_full(target: int, need: int) -> None:
+    found = os.fstatvfs(target)
+    free = found.f_bavail * found.f_frsize
+    if need > free:
+        text = "%d bytes are needed, %d are free" % (need, free)
+        raise HostError("full", text, "make room there, or choose another backend")
+
+
+def _copied(source: int, target: int, data: list[tuple[int, int]], told: Told, inside: bool) -> str:
+    total = sum(end - begin for begin, end in data)
+    done = 0
+    os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    for begin, end in data:
+        while begin < end:
+            length = min(CHUNK, end - begin)
+            copied = _inside(source, target, begin, length) if inside else 0
+            if not copied:
+                inside = False
+                copied = _by_hand(source, target, begin, length)
+            # Written out while the next is read: the last sync then has little to do, and progress is real.
+            os.posix_fadvise(target, begin, copied, os.POSIX_FADV_DONTNEED)
+            begin += copied
+            done += copied
+            told(done, total)
+    return "copy_file_range" if inside else "read and write"
+
+
+def _inside(source: int, target: int, at: int, length: int) -> int:
+    """Bytes that the file system copied itself; 0 when it does not."""
+    try:
+        return os.copy_file_range(source, target, length, at, at)
+    except OSError as error:
+        if error.errno not in NOT_HERE:
+            raise
+        return 0
+
+
+def _by_hand(source: int, target: int, at: int, length: int) -> int:
+    """Read and write, blocks of zeros left out. Raises OSError EIO when the source became shorter."""
+    data = os.pread(source, min(READ, length), at)
+    if not data:
+        raise OSError(errno.EIO, "the source became shorter while it was copied")
+    os.posix_fadvise(source, at + len(data), READ, os.POSIX_FADV_WILLNEED)
+    view = memoryview(data)
+    begin = 0
+    while begin < len(data):
+        if data[begin : begin + HOLE] == ZEROS:
+            begin += HOLE
+            continue
+        end = begin + HOLE
+        while end < len(data) and data[end : end + HOLE] != ZEROS:
+            end += HOLE
+        end = min(end, len(data))
+        while begin < end:
+            begin += os.pwrite(target, view[begin:end], at + begin)
+    return len(data)
+
+
+def refuse_different(source: int, target: int, what: str) -> None:
+    """Compare sizes and samples of a copy: both ends of data, and places all over. Raises ``internal``."""
+    size = os.fstat(source).st_size
+    found = os.fstat(target).st_size
+    if size > found:
+        raise HostError("internal", "%s: the copy has %d of %d bytes" % (what, found, size), "run it again")
+    data = list(extents(source, size))
+    step = max(1, len(data) // SAMPLES)
+    places = {at for begin, end in data[::step] for at in (begin, max(begin, end - HOLE))}
+    places |= {size * number // SAMPLES // HOLE * HOLE for number in range(SAMPLES)}
+    for at in sorted(places):
+        length = min(HOLE, size - at)
+        if os.pread(source, length, at) != os.pread(target, length, at):
+            raise HostError(
+                "internal", "%s: the copy differs at byte %d" % (what, at), "was the source being written? run it again"
+            )
+
+
+def sha256(descriptor: int, told: Told) -> str:
+    """The SHA-256 of a whole file, in hexadecimal digits."""
+    import hashlib
+
+    total = hashlib.sha256()
+    size = os.fstat(descriptor).st_size
+    at = 0
+    while at < size:
+        data = os.pread(descriptor, READ, at)
+        if not data:
+            break
+        total.update(data)
+        at += len(data)
+        told(at, size)
+    return total.hexdigest()
+
+
+def refuse_written(descriptor: int, what: str) -> None:
+    """Raise ``in_use`` when a virtual machine has the image open for writing, by the lock it holds on it."""
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, QEMU_WRITES, 1, 0)
+    answer = fcntl.fcntl(descriptor, F_OFD_GETLK, asked)
+    if struct.unpack("hhqqi", answer)[0] != fcntl.F_UNLCK:
+        raise HostError("in_use", "%s is open for writing in a virtual machine" % what, "stop the machine first")
+
+
+def is_qcow2(descriptor: int) -> bool:
+    """Whether a file begins as qcow2 images do."""
+    return os.pread(descriptor, len(QCOW2), 0) == QCOW2
+
+
+def qcow2_size(path: str) -> tuple[int, int]:
+    """Bytes of the disk that a qcow2 image holds, and that it takes on its file system.
+
+    Raises HostError ``unsupported`` without qemu-img, ``invalid`` for one that refers to other files: whoever made the
+    image would choose which of this host's files are read.
+    """
+    _require()
+    text = command.run(
+        ["qemu-img", "info", "--force-share", "--output=json", "-f", "qcow2", path], INFO_SECONDS, writes=False
+    )
+    found = json.loads(text)
+    other = found.get("backing-filename") or (found.get("format-specific") or {}).get("data", {}).get("data-file")
+    if other:
+        raise HostError(
+            "invalid",
+            "%s refers to another file, %s" % (path, other),
+            "make it stand alone: qemu-img convert -O qcow2",
+            field="image",
+        )
+    return int(found["virtual-size"]), int(found["actual-size"])
+
+
+def convert(path: str, target: int, told: Told) -> None:
+    """Write the disk that a qcow2 image holds into an empty file, holes kept, durably. Raises HostError."""
+    size, need = qcow2_size(path)
+    _refuse_full(target, need)
+    os.ftruncate(target, size)
+    program = _require()
+    process = subprocess.Popen(
+        # -n: into the file as it is, sparse already. In our process group: it dies with us.
+        [program, "convert", "-p", "-n", "--target-is-zero", "-f", "qcow2", "-O", "raw", "-W"]
+        + [path, "/proc/self/fd/%d" % target],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"LC_ALL": "C", "PATH": command.SEARCH},
+        pass_fds=(target,),
+    )
+    assert process.stdout is not None and process.stderr is not None
+    rest = b""
+    while True:
+        data = os.read(process.stdout.fileno(), 4096)
+        if not data:
+            break
+        *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")  # "    (12.34/100%)"
+        for line in lines:
+            text = line.strip().lstrip(b"(").partition(b"/")[0]
+            if text.replace(b".", b"").isdigit():
+                told(int(size * float(text) / 100), size)
+    said = process.stderr.read().decode(errors="replace").strip()
+    if process.wait():
+        kind = "full" if "No space left" in said else "refused"
+        raise HostError(
+            kind, "qemu-img can't convert %s: %s" % (path, said), "is it a qcow2 image?", rc=process.returncode
+        )
+    os.fsync(target)
+
+
+def _require() -> str:
+    found = command.find("qemu-img")
+    if found is None:
+        raise HostError(
+            "unsupported",
+            "qemu-img is not installed, which converts qcow2 images",
+            "install the package qemu-utils (Debian) or qemu-img (Red Hat); the role prepare_host does",
+        )
+    return found

@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One writer per disk: a lock file beside the disks, and who holds it written in it. Private to microvm.host.
+
+The lock is an OFD lock (fcntl(2)) on a file of its own, never on the disk: that would lock out our own virtual machine
+on NFS and CIFS. Where locks are not seen by other hosts, what is written in the file keeps them out. All of it may hang
+on a dead server: call it in a child, or in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import struct
+import time
+import typing as t
+import uuid
+
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+
+F_OFD_GETLK = 36
+F_OFD_SETLK = 37
+BEAT_SECONDS = 10.0
+"""How often a holder that stays writes to its lock: that shows it is alive, and that the server still knows it."""
+WATCH_SECONDS = 2.5 * BEAT_SECONDS
+"""How long a holder whose lock shall be taken over must have been silent."""
+RECORD = 512
+"""Bytes of what is written, so that no reader sees a part of it."""
+
+
+class Lease:
+    """The lock of one disk. ``folder``: the lock directory. ``holder``: who wants it, in words.
+
+    ``crosses``: whether the file system shows locks to other hosts. ``host``: eight digits that are this host's.
+    """
+
+    def __init__(self, folder: str, name: str, holder: str, host: str, crosses: bool) -> None:
+        self.path = os.path.join(folder, name)
+        self.name = name
+        self.crosses = crosses
+        self.record: dict[str, t.Any] = {
+            "nonce": uuid.uuid4().hex,
+            "host": host,
+            "hostname": os.uname().nodename,
+            "holder": holder,
+            "pid": os.getpid(),
+            "boot": _boot(),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "beat": 0,
+        }
+        self.descriptor = -1
+        self.shared = False
+
+    def take(self, takeover: bool = False, seconds: float = 0.0, shared: bool = False) -> None:
+        """Get the lock, waiting up to ``seconds``. Raises ``in_use`` naming who has it.
+
+        ``shared``: only to read the disk, beside others who do. It is not written down who they are.
+
+        ``takeover``: the holder's host is known dead; it is watched, and refused all the same when it is heard of.
+        """
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        until = time.monotonic() + seconds
+        self.shared = shared
+        while not self._locked():
+            if time.monotonic() >= until:
+                raise self._refusal(read(self.path), "")
+            time.sleep(0.1)  # fcntl(2) can wait only without a limit: the wait is for the lock, up to the deadline
+        found = _parsed(os.pread(self.descriptor, RECORD, 0))
+        if found and not self.crosses and found["host"] != self.record["host"]:
+            if not takeover:
+                error = self._refusal(found, "; its locks are not seen here, so nobody can tell whether it is alive")
+                self._close()
+                raise error
+            self._watch(found)
+        if not shared:
+            self._write()
+
+    def _locked(self) -> bool:
+        """Open and lock the file that has the name now: a holder removes it together with its disk."""
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        kind = fcntl.F_RDLCK if self.shared else fcntl.F_WRLCK
+        try:
+            fcntl.fcntl(self.descriptor, F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, 0, RECORD, 0))
+        except OSError as error:
+            self._close()
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self.descriptor)):
+                return True
+        self._close()
+        return self._locked()
+
+    def _watch(self, found: dict[str, t.Any]) -> None:
+        until = time.monotonic() + WATCH_SECONDS
+        while time.monotonic() < until:
+            time.sleep(1.0)  # a holder that lives writes to the file, and nothing tells this host of it
+            if _parsed(os.pread(self.descriptor, RECORD, 0)) != found:
+                error = self._refusal(found, ", which is alive: it was heard of a moment ago")
+                self._close()
+                raise error
+
+    def _refusal(self, found: dict[str, t.Any], more: str) -> HostError:
+        if not found:
+            text = "volume %s is being copied, or taken, by another process" % self.name
+            return HostError("in_use", text, "run it again")
+        text = "volume %s is held by %s%s" % (self.name, describe(found), more)
+        return HostError("in_use", text, "stop what uses it; if that host is dead for certain: takeover: true")
+
+    def beat(self) -> None:
+        """Show that the holder lives. Raises OSError when the server no longer knows it, ``in_use`` when taken over."""
+        found = _parsed(os.pread(self.descriptor, RECORD, 0))
+        if found.get("nonce") != self.record["nonce"]:
+            text = "volume %s was taken over by %s" % (self.name, describe(found) if found else "another host")
+            raise HostError("in_use", text, "this host must not write to it any more")
+        self.record["beat"] += 1
+        self._write()
+
+    def _write(self) -> None:
+        os.pwrite(self.descriptor, json.dumps(self.record).encode().ljust(RECORD), 0)
+        os.fsync(self.descriptor)
+
+    def release(self, forget: bool = False) -> None:
+        """Give the lock back; ``forget``: the disk is gone, and so shall the file be."""
+        if self.descriptor < 0:
+            return
+        try:
+            if self.shared:
+                return
+            if forget:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path)
+            else:
+                os.ftruncate(self.descriptor, 0)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+
+def read(path: str) -> dict[str, t.Any]:
+    """What is written in a lock file; empty when nobody holds it."""
+    try:
+        with open(path, "rb") as file:
+            return _parsed(file.read(RECORD))
+    except FileNotFoundError:
+        return {}
+
+
+def holder(path: str, host: str, crosses: bool) -> dict[str, t.Any]:
+    """Who holds a lock: what is written, unless the lock shows that nobody does; empty then. Takes no lock."""
+    found = read(path)
+    if not found or (not crosses and found["host"] != host):
+        return found
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return {}
+    try:
+        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, RECORD, 0)
+        answer = struct.unpack("hhqqi", fcntl.fcntl(descriptor, F_OFD_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return {} if answer[0] == fcntl.F_UNLCK else found
+
+
+def describe(record: dict[str, t.Any]) -> str:
+    """A holder in words."""
+    return "%s on %s (process %d, since %s)" % (record["holder"], record["hostname"], record["pid"], record["since"])
+
+
+def _parsed(data: bytes) -> dict[str, t.Any]:
+    """A record, empty for anything else: the file is on shared storage, where others may write."""
+    kinds = {"nonce": str, "host": str, "hostname": str, "holder": str, "pid": int, "since": str, "beat": int}
+    try:
+        found = json.loads(data.strip(b" \0") or b"{}")
+    except ValueError:
+        return {}
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in kinds.items()):
+        return {}
+    return found
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a new volume is made of. Private to microvm.host."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import stat
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import copy
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import probe
+
+SECTOR = 512
+"""Bytes that the size of a disk is a multiple of: virtual machines see no smaller piece."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """As asked for: a file by its path, relative to the backend unless absolute; or another volume of this host."""
+
+    asked: str
+    path: str
+    volume: str
+    format: str
+    checksum: str
+
+
+def look(asked: tuple[str, str, str, str]) -> dict[str, t.Any]:
+    """Size of the disk in an image and more, or the ``error``; may hang, so it runs in a child.
+
+    ``asked`` are the volume, the path, the format, and where the disk will be. ``beside``: on the same file system as
+    that. ``fingerprint``: 64 digits that change with the file.
+    """
+    dummy, path, kind, target = asked
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        text = "the image %s: %s" % (path, os.strerror(error.errno or 0))
+        return {"error": text, "kind": "not_found" if gone else "refused"}
+    try:
+        found = os.fstat(descriptor)
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+            return {"error": "the image %s is no file" % path, "kind": "invalid"}
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        if kind == "raw" and copy.is_qcow2(descriptor):
+            return {"error": "the image %s is a qcow2 image" % path, "kind": "invalid", "hint": "say format: qcow2"}
+    finally:
+        os.close(descriptor)
+    if kind == "qcow2":
+        try:
+            size, dummy_need = copy.qcow2_size(path)
+        except HostError as error:
+            return {"error": error.message, "kind": error.kind, "hint": error.hint}
+    stamp = "%s|%s|%d|%d|%d" % (probe.host_mark(), os.path.realpath(path), size, found.st_mtime_ns, found.st_ino)
+    return {
+        "path": path,
+        "size": -(-size // SECTOR) * SECTOR,
+        "beside": found.st_dev == os.stat(os.path.dirname(target)).st_dev,
+        "fingerprint": hashlib.sha256(stamp.encode("utf-8", "surrogateescape")).hexdigest(),
+    }

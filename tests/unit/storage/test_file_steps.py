@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of volumes in files, on a directory with a marker: done, undone, finished, and killed at each call."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps, file_store, probe
+
+UUID = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+MIB = 1 << 20
+
+
+@pytest.fixture
+def place(tmp_path: pathlib.Path) -> dict[str, t.Any]:
+    """A backend in a directory of its own."""
+    folder = tmp_path / "backend"
+    (folder / probe.FOLDER).mkdir(parents=True)
+    (folder / probe.FOLDER / probe.MARKER).write_text(json.dumps({"uuid": OTHER}))
+    return {"backend": "local", "path": str(folder), "marker": OTHER, "crosses": True, "shares": False}
+
+
+def content(place: dict[str, t.Any]) -> dict[str, bytes | int]:
+    """What is in the backend: names, sizes of disks, content of the rest; lock files come and go."""
+    found: dict[str, bytes | int] = {}
+    top = pathlib.Path(place["path"])
+    for path in top.rglob("*"):
+        name = str(path.relative_to(top))
+        if path.is_file() and not name.startswith(file_store.LOCKS):
+            found[name] = path.read_bytes()
+    return found
+
+
+def apply(step: t.Any) -> None:
+    child = step.apply({})
+    deadline.wait_any([child])
+    child.result()
+
+
+def making(place: dict[str, t.Any], size: int = MIB, source: dict[str, t.Any] | None = None) -> file_steps.MakeVolume:
+    return file_steps.MakeVolume(place, "web1", UUID, False, 20, size, source, None, {"created": "today"})
+
+
+@pytest.fixture
+def image(tmp_path: pathlib.Path) -> dict[str, t.Any]:
+    """An image of 300 KiB with something in it."""
+    path = tmp_path / "image.raw"
+    path.write_bytes(os.urandom(100000) + bytes(107200) + os.urandom(100000))
+    return {
+        "path": str(path),
+        "format": "raw",
+        "size": 307200,
+        "key": "",
+        "checksum": "",
+        "lock": "",
+        "crosses": True,
+        "volume": "",
+    }
+
+
+@pytest.fixture
+def made(place: dict[str, t.Any], image: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A backend that has the volume web1."""
+    apply(making(place, source=image))
+    return place
+
+
+def test_a_new_volume_has_a_disk_and_a_label(place: dict[str, t.Any]) -> None:
+    apply(making(place))
+    found = content(place)
+    assert sorted(found) == [".microvm/backend.json", "web1.json", "web1.raw"]
+    assert found["web1.raw"] == bytes(MIB)
+    label = file_store.read_label(place["path"], "web1")
+    assert label is not None
+    assert (label["uuid"], label["owner"], label["created"]) == (UUID, probe.host_mark(), "today")
+    assert os.stat(os.path.join(place["path"], "web1.raw")).st_blocks == 0
+
+
+def test_a_clone_is_its_image_and_zeros_behind(place: dict[str, t.Any], image: dict[str, t.Any]) -> None:
+    apply(making(place, source=image))
+    data = pathlib.Path(image["path"]).read_bytes()
+    assert content(place)["web1.raw"] == data + bytes(MIB - len(data))
+
+
+def test_an_image_is_kept_where_blocks_are_shared(place: dict[str, t.Any], image: dict[str, t.Any]) -> None:
+    image["key"] = "a" * 64
+    place["shares"] = True
+    apply(making(place, source=image))
+    kept = content(place)
+    assert sorted(kept) == [".microvm/backend.json", f".microvm/images/{'a' * 64}.raw", "web1.json", "web1.raw"]
+    os.unlink(image["path"])
+    apply(dataclasses.replace(making(place, source=image), name="web2", uuid=OTHER))
+    assert content(place)["web2.raw"] == kept["web1.raw"]
+
+
+@pytest.mark.parametrize(("checksum", "kind"), [("0" * 64, "invalid"), ("", "")])
+def test_a_checksum_is_held_against_the_image(
+    place: dict[str, t.Any], image: dict[str, t.Any], checksum: str, kind: str
+) -> None:
+    with open(image["path"], "rb") as file:
+        image["checksum"] = checksum or copy.sha256(file.fileno(), lambda done, total: None)
+    step = making(place, source=image)
+    if not kind:
+        return apply(step)
+    before = content(place)
+    with pytest.raises(HostError, match="SHA-256") as refused:
+        apply(step)
+    assert (refused.value.kind, refused.value.field) == (kind, "checksum")
+    step.undo({})
+    assert content(place) == before
+
+
+def test_the_name_is_claimed_once(made: dict[str, t.Any]) -> None:
+    before = content(made)
+    os.rename(os.path.join(made["path"], "web1.raw"), os.path.join(made["path"], "gone"))
+    late = dataclasses.replace(making(made), uuid=OTHER)
+    with pytest.raises(HostError, match="is that of") as refused:
+        apply(late)
+    assert refused.value.kind == "conflict"
+    late.undo({})
+    os.rename(os.path.join(made["path"], "gone"), os.path.join(made["path"], "web1.raw"))
+    assert content(made) == before, "the undo of the one that came late took something of the other"
+
+
+def test_a_file_without_a_label_is_not_overwritten(place: dict[str, t.Any]) -> None:
+    pathlib.Path(place["path"], "web1.raw").write_bytes(b"foreign")
+    step = making(place)
+    with pytest.raises(HostError, match="there is a file"):
+        apply(step)
+    step.undo({})
+    assert content(place)["web1.raw"] == b"foreign"
+
+
+def test_another_file_system_in_its_place_is_refused(made: dict[str, t.Any]) -> None:
+    before = content(made)
+    with pytest.raises(HostError, match="does not carry the marker"):
+        apply(dataclasses.replace(making({**made, "marker": UUID}), name="web2"))
+    assert content(made) == before
+
+
+def steps(place: dict[str, t.Any]) -> dict[str, t.Any]:
+    """One of each kind, for the volume web1 of 1 MiB with a snapshot s."""
+    base = (place, "web1", UUID, False, 20)
+    label = file_store.read_label(place["path"], "web1")
+    return {
+        "grow": file_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
+        "shrink": file_steps.ResizeVolume(*base, MIB, MIB // 2, None),
+        "snapshot": file_steps.TakeSnapshot(*base, "t", "abc"),
+        "restore": file_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
+        "delete snapshot": file_steps.DeleteSnapshot(*base, "s"),
+        "delete": file_steps.DeleteVolume(*base, False),
+        "adopt": file_steps.AdoptVolume(*base, label),
+    }
+
+
+KINDS = ["grow", "shrink", "snapshot", "restore", "delete snapshot", "delete", "adopt"]
+
+
+@pytest.fixture
+def changed(made: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A volume that has been written to since its snapshot s."""
+    apply(file_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000"))
+    file_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000").finish({})
+    with open(os.path.join(made["path"], "web1.raw"), "r+b") as disk:
+        disk.write(b"later")
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_undo_leaves_what_was(changed: dict[str, t.Any], kind: str) -> None:
+    before = content(changed)
+    step = steps(changed)[kind]
+    step.undo({})
+    assert content(changed) == before, "an undo of what was not begun"
+    apply(step)
+    if kind != "adopt":
+        assert content(changed) != before
+    step.undo({})
+    assert content(changed) == before
+
+
+def test_finished_steps_leave_only_what_was_asked_for(changed: dict[str, t.Any]) -> None:
+    old = content(changed)
+    for kind in ("grow", "snapshot", "restore", "delete snapshot"):
+        step = steps(changed)[kind]
+        apply(step)
+        step.finish({})
+        step.finish({})
+    now = content(changed)
+    assert sorted(now) == [".microvm/backend.json", "web1.json", "web1.raw", "web1@t.raw"]
+    assert now["web1.raw"] == old["web1@s.raw"]
+    assert bytes(now["web1@t.raw"]).startswith(b"later")
+    gone = steps(changed)["delete"]
+    apply(gone)
+    gone.finish({})
+    gone.finish({})
+    assert sorted(content(changed)) == [".microvm/backend.json"]
+    assert os.listdir(os.path.join(changed["path"], file_store.LOCKS)) == []
+
+
+def test_a_disk_that_is_written_behind_its_old_end_is_not_cut(changed: dict[str, t.Any]) -> None:
+    step = steps(changed)["grow"]
+    apply(step)
+    with open(os.path.join(changed["path"], "web1.raw"), "r+b") as disk:
+        disk.seek(MIB + 5)
+        disk.write(b"x")
+    step.undo({})
+    assert os.path.getsize(os.path.join(changed["path"], "web1.raw")) == 2 * MIB
+
+
+def test_shrinking_refuses_to_cut_data_off(changed: dict[str, t.Any]) -> None:
+    before = content(changed)
+    with pytest.raises(HostError, match="has data behind") as refused:
+        apply(dataclasses.replace(steps(changed)["shrink"], after=4096))
+    assert refused.value.kind == "conflict"
+    assert content(changed) == before
+    apply(steps(changed)["shrink"])
+    assert len(bytes(content(changed)["web1.raw"])) == MIB // 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adopt"])
+def test_a_volume_of_another_host_is_left_alone(changed: dict[str, t.Any], kind: str) -> None:
+    step = steps(changed)[kind]
+    path = pathlib.Path(changed["path"], "web1.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "owner": "other000", "hostname": "hv2"}))
+    before = content(changed)
+    with pytest.raises(HostError, match="is now that of hv2"):
+        apply(step)
+    step.undo({})
+    assert content(changed) == before
+
+
+class Fuse:
+    """Ends the process in place of the n-th of all counted calls."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def counted(self, real: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        """The call, counted."""
+
+        def call(*args: t.Any, **more: t.Any) -> t.Any:
+            self.left -= 1
+            if self.left == 0:
+                os._exit(9)
+            return real(*args, **more)
+
+        return call
+
+
+@pytest.mark.parametrize("kind", ["make", *KINDS])
+def test_killed_at_any_rename_link_or_unlink_it_is_undone(
+    changed: dict[str, t.Any], image: dict[str, t.Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child dies in place of its n-th call, then the parent undoes it; until a child gets to its end."""
+    before = content(changed)
+    if kind == "make":
+        step: t.Any = dataclasses.replace(making(changed, source=image), name="web2", uuid=OTHER)
+    else:
+        step = steps(changed)[kind]
+    for at in range(1, 30):
+        with monkeypatch.context() as patch:
+            fuse = Fuse(at)
+            for name in ("rename", "link", "unlink", "ftruncate", "fsync", "pwrite"):
+                patch.setattr(os, name, fuse.counted(getattr(os, name)))
+            child = step.apply({})
+            deadline.wait_any([child])
+        try:
+            child.result()
+        except HostError as error:
+            assert error.kind == "interrupted"
+            step.undo({})
+            assert content(changed) == before, at
+            continue
+        assert at > 3
+        return
+    pytest.fail("no end in 30 calls")
