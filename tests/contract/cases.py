@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.machines import guests
+
 Arguments = dict[str, Any]
 SERVER = "nas1"
 EXPORTS = ("e01", "rw", "rw2")
@@ -70,6 +72,18 @@ def _driver(what: str, state: str, begin: tuple[Arguments, ...], **change: Any) 
     return Case("docker_volume_driver", what, (item, item), {"state": state})
 
 
+def _machines(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
+    """The first has a disk, a tap and a share; the guest is guests.TOY: it boots and powers off at once."""
+    items = []
+    for number in (1, 2, 3):
+        own: Arguments = {"name": f"web{number}", "kernel": guests.TOY, "memory": "64MiB"}
+        if number == 1:
+            own.update(disks=[{"path": guests.DISK}], interfaces=[{"type": "tap"}])
+        before = tuple({**own, **each} for each in begin)
+        items.append(Item({**own, "state": state, **change}, before, row=row))
+    return Case("microvm", what, tuple(items), {"state": state})
+
+
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -103,10 +117,17 @@ CASES = (
     _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
     _driver("edited", "present", ({},), prime=False),
     _driver("was there", "absent", ({},)),
+    _machines("new", "present", ()),
+    _machines("edited and restarted", "present", ({},), vcpus=2, restart="if_needed"),
+    _machines("new", "started", ()),
+    _machines("paused before", "started", ({"state": "paused"},)),
+    _machines("started before", "stopped", ({},)),
+    _machines("started before", "paused", ({},)),
+    _machines("started before", "absent", ({},), row=False),
 )
 
 INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}
 """Info modules: they give ok each time."""
 
-ACTS: dict[tuple[str, str], str] = {}
+ACTS: dict[tuple[str, str], str] = {("microvm", "restarted"): "a restart is what is asked for, not a state to be in"}
 """(module, state) that is an act and so gives changed each time, with the reason. Nothing else is exempt."""

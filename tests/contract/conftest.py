@@ -12,13 +12,15 @@ import pytest
 from tests.contract import snapshot
 from tests.contract.controller import Controller
 from tests.lab import Host, Lab, NfsServer, borrow
+from tests.machines import guests
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host and an NFS server."""
-    with borrow("contract", servers=["nfs"]) as lab:
+    """One prepared host with guests to run, and an NFS server."""
+    with borrow("contract", servers=["nfs"], machines=True) as lab:
         snapshot.install(lab.hosts[snapshot.HOST])
+        guests.install(lab.hosts[snapshot.HOST])
         yield lab
 
 

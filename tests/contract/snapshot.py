@@ -20,6 +20,9 @@ LOOK = "python3 -IS /tmp/look.py"
 RESET = r"""
 set -e
 systemctl stop 'docker-nfsd*'
+systemctl kill --signal=KILL 'microvm@*' 2>/dev/null || true
+systemctl stop 'microvm@*' 'microvm-net@*' 'microvm-fs@*'
+grep -o '^mvm-[^:]*' /etc/passwd | while read -r user; do userdel "$user"; done
 grep -E ' - nfs4? ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
 units=$(grep -ls microvm.host /etc/systemd/system/*.* || true)
 rm -rf --one-file-system $units /var/lib/microvm /etc/microvm /run/microvm /usr/local/libexec/microvm

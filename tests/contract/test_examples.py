@@ -18,6 +18,7 @@ from tests.contract.controller import Controller, Result, Task
 from tests.contract.specs import Spec, example_tasks, names, read, read_all
 from tests.gates.paths import environment
 from tests.lab import Host, Lab, NfsServer, counts
+from tests.machines import guests
 
 Documented = dict[str, Any]
 
@@ -58,6 +59,8 @@ class Examples:
             "/mnt/tank/images": "/export/ro",
             "/mnt/tank/iso": "/export/e01",
             "/mnt/tank/vms": "/export/rw",
+            "/var/lib/microvm/images/vmlinuz": guests.TOY,
+            "/srv/web1.raw": guests.DISK,
             "export: /vol/vol0": "export: /export/e02",
             "export: /scratch": "export: /export/rw2",
             "export: /templates": "export: /export/ro",
@@ -169,6 +172,10 @@ MOUNTING: dict[str, dict[str, Any]] = {
 """Modules that mount an export, and an item of each."""
 
 
+DEFINED: dict[str, dict[str, Any]] = {"microvm": {"name": "kept", "kernel": guests.TOY}}
+"""Modules that mount nothing, and an item of each that can be had."""
+
+
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
     task, args = spec.name, dict(MOUNTING.get(spec.name, {}))
@@ -180,6 +187,10 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
         let_go()
         yield from (checked, made, pending)
         args.update(name="new", export="/export/e04")
+    if spec.name == "microvm":
+        (assuming,) = controller.run(Task(task, {"name": "new", "kernel": "/srv/guests/none"}, check=True))
+        yield assuming
+    args = args or dict(DEFINED.get(spec.name, {}))
     (invalid,) = controller.run(Task(task, {**args, "timeout": 0}))
     assert invalid["error"]["field"] == "timeout"
     host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)

@@ -17,6 +17,7 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("storage_backend", "nfs"): {"kind": "nfs", **MOUNT},
     ("storage_backend", "local_file"): {"kind": "local_file", "name": "input", "path": "/var/lib/microvm/input"},
     ("docker_volume_driver", ""): {"name": "nfsd"},
+    ("microvm", ""): {"name": "input", "kernel": "/boot/vmlinuz"},
     ("host_info", ""): {},
 }
 """Arguments that are fine, by module and kind: one option at a time is then made hostile."""

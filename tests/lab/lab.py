@@ -122,17 +122,18 @@ class Lab:
         suite: str = "trixie",
         prepared: bool = False,
         memory: int = 1024,
+        machines: bool = False,
     ) -> Lab:
         """Bring a lab up, or add what a running one lacks; returns when every host answers ssh and every server serves.
 
-        `servers` lists kinds of SERVER_KINDS, one word per server; `memory` is MiB per host. When a new lab cannot be
-        brought up, nothing of it is left.
+        `servers` lists kinds of SERVER_KINDS, one word per server; `memory` is MiB per host; `machines` means
+        prepared hosts that have the hypervisor too. When a new lab cannot be brought up, nothing of it is left.
         """
         ensure_machine()
         unknown = set(servers) - set(SERVER_KINDS)
         if unknown:
             raise LabError(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(SERVER_KINDS)}")
-        variant = "prepared" if prepared else "bare"
+        variant = "machines" if machines else "prepared" if prepared else "bare"
         wanted_hosts = [(f"hv{n}", FIRST_HOST + n - 1, host_recipe(suite, variant)) for n in range(1, hosts + 1)]
         filer = host_recipe("trixie", "filer")
         wanted_hosts += [(f"filer{n}", FIRST_FILER + n - 1, filer) for n in range(1, servers.count("knfsd") + 1)]
@@ -163,7 +164,8 @@ class Lab:
     def _allocate(cls, name: str) -> Lab:
         with (RUN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            taken = {cls.load(other).network.number for other in cls.names()}
+            # Only their numbers: other labs may be those of another version of this file.
+            taken = {json.loads((RUN / other / "lab.json").read_text())["number"] for other in cls.names()}
             lab = cls(name, free_number(taken))
             (lab.directory / "ssh").mkdir(parents=True, exist_ok=True)
             lab._save()

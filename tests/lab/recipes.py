@@ -19,6 +19,7 @@ VARIANTS: dict[str, list[str]] = {
     "prepared": ["nfs-common"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
+VARIANTS["machines"] = [*VARIANTS["prepared"], "qemu-system-x86", "virtiofsd"]
 """Packages of a host on top of HOST_PACKAGES."""
 
 NAS_PACKAGES = ["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "dbus", "netbase"]

@@ -99,6 +99,8 @@ def _needed() -> bool:
     with registry.reading() as connection:
         if registry.rows(connection, "SELECT 1 FROM mount_users WHERE persistent = 1 LIMIT 1"):
             return True
+        if registry.rows(connection, "SELECT 1 FROM machines LIMIT 1"):
+            return True
     installing = [
         row for row in journal.left_open() if any(kind == InstallTool.__name__ for kind, dummy in row["steps"])
     ]

@@ -19,7 +19,15 @@ def main(version: str) -> int:
     driver = commands.add_parser("nfsd", help="be Docker's volume driver nfsd, on the socket that systemd passes")
     driver.add_argument("--scope", choices=["local", "global"], default="local", help="what Docker is told of volumes")
     driver.add_argument("--prime", action="store_true", help="have Docker look for its volume drivers, and end")
+    stopper = commands.add_parser("vm-stop", help="stop a microVM: ask its guest to power off, then end its hypervisor")
+    stopper.add_argument("kind", choices=["qemu", "firecracker", "cloud_hypervisor"])
+    stopper.add_argument("socket", help="where the hypervisor listens")
+    stopper.add_argument("seconds", type=float, help="how long the guest may take")
     asked = parser.parse_args()
+    if asked.command == "vm-stop":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import stop
+
+        return stop.run(asked.kind, asked.socket, asked.seconds)
     if asked.command == "nfsd":
         from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
 
