@@ -226,6 +226,23 @@ options:
             - More arguments for virtiofsd.
           type: list
           elements: str
+        create:
+          description:
+            - Whether to make O(shares[].source) when it is missing.
+          type: bool
+          default: false
+        owner:
+          description:
+            - Owner of a source that is made, a name or a number. C(root) unless given.
+          type: str
+        group:
+          description:
+            - Its group. C(root) unless given.
+          type: str
+        mode:
+          description:
+            - Its mode, in octal digits as V('0750'). V('0755') unless given.
+          type: str
     vsock:
       description:
         - Context id of the guest's vsock device, 3 or more, of this machine only. None unless given.

@@ -33,13 +33,15 @@ class Item:
 class Case:
     """Items of one module: one-item mode runs the first, list mode the others.
 
-    ``covers``: option to choice, what this case is the fixture of. ``call``: options beside the list.
+    ``covers``: option to choice, what this case is the fixture of. ``given``: module and arguments of what its items
+    need, made first.
     """
 
     module: str
     what: str
     items: tuple[Item, ...]
     covers: dict[str, str] = field(default_factory=dict)
+    given: tuple[tuple[str, Arguments], ...] = ()
 
 
 def _export(name: str, **more: Any) -> Arguments:
@@ -84,6 +86,18 @@ def _machines(what: str, state: str, begin: tuple[Arguments, ...], row: bool = T
     return Case("microvm", what, tuple(items), {"state": state})
 
 
+def _shares(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
+    """Two of one machine that runs, one of another; one is of 9p."""
+    items = []
+    for number, vm in enumerate(("web1", "web1", "web2")):
+        own: Arguments = {"vm": vm, "tag": f"share{number}", "source": "/usr/share/keyrings"}
+        own.update({"proto": "9p"} if number == 2 else {"mount_point": "/keys%d" % number})
+        items.append(Item({**own, "state": state, **change}, tuple({**own, **each} for each in begin), row=row))
+    machines = [{"name": name, "kernel": guests.TOY, "memory": "64MiB"} for name in ("web1", "web2")]
+    machines[1]["state"] = "present"
+    return Case("virtiofs_share", what, tuple(items), {"state": state}, (("microvm", {"machines": machines}),))
+
+
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -124,6 +138,9 @@ CASES = (
     _machines("started before", "stopped", ({},)),
     _machines("started before", "paused", ({},)),
     _machines("started before", "absent", ({},), row=False),
+    _shares("new", "present", ()),
+    _shares("edited", "present", ({},), read_only=True),
+    _shares("was there", "absent", ({},), row=False),
 )
 
 INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}

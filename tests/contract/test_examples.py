@@ -172,7 +172,10 @@ MOUNTING: dict[str, dict[str, Any]] = {
 """Modules that mount an export, and an item of each."""
 
 
-DEFINED: dict[str, dict[str, Any]] = {"microvm": {"name": "kept", "kernel": guests.TOY}}
+DEFINED: dict[str, dict[str, Any]] = {
+    "microvm": {"name": "kept", "kernel": guests.TOY},
+    "virtiofs_share": {"vm": "kept", "tag": "usr", "source": "/usr"},
+}
 """Modules that mount nothing, and an item of each that can be had."""
 
 
@@ -187,6 +190,11 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
         let_go()
         yield from (checked, made, pending)
         args.update(name="new", export="/export/e04")
+    if spec.name == "virtiofs_share":
+        (missing,) = controller.run(Task(task, {"vm": "none", **args, "tag": "a", "source": "/usr"}))
+        controller.run(Task("microvm", {**DEFINED["microvm"], "state": "present"}))
+        (assuming,) = controller.run(Task(task, {**DEFINED[task], "source": "/srv/none"}, check=True))
+        yield from (missing, assuming)
     if spec.name == "microvm":
         (assuming,) = controller.run(Task(task, {"name": "new", "kernel": "/srv/guests/none"}, check=True))
         yield assuming
@@ -234,7 +242,8 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         ]
     }
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
-    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount))
+    machine = {**DEFINED["microvm"], "shares": [{"tag": "usr", "source": "/usr"}]}
+    controller.run(Task("storage_backend", backends), Task("nfs_export_mount", mount), Task("microvm", machine))
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
     (populated,) = examples.run(read("host_info"))
@@ -244,6 +253,8 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         "backends": documented("storage_backend")["backends"]["contains"],
         "mounts": documented("nfs_export_mount")["mounts"]["contains"],
         "docker_volumes": keys["docker_volumes"]["contains"],
+        "machines": documented("microvm")["machines"]["contains"],
+        "shares": documented("virtiofs_share")["shares"]["contains"],
     }
     for result in (bare, populated):
         compared = Comparison()

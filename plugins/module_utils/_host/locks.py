@@ -14,6 +14,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 
 DIRECTORY = "/run/microvm/locks"
 POLL_SECONDS = 0.05
+_ours: set[str] = set()
+"""The locks that this process holds."""
 
 
 def held() -> list[dict[str, t.Any]]:
@@ -46,10 +48,14 @@ def _inode(status: os.stat_result) -> str:
 def holding(resource: str, name: str, seconds: float) -> t.Iterator[None]:
     """Hold the lock of one resource. Waits up to ``seconds``, then raises ``busy`` naming the pid that has it.
 
-    The file stays: removing it would let two processes lock two files of one name.
+    A lock that this process holds already is held: items of one call may share it. The file stays: removing it would
+    let two processes lock two files of one name.
     """
-    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     path = os.path.join(DIRECTORY, "%s-%s" % (resource, name))
+    if path in _ours:
+        yield
+        return
+    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         until = time.monotonic() + seconds
@@ -69,8 +75,10 @@ def holding(resource: str, name: str, seconds: float) -> t.Iterator[None]:
             time.sleep(POLL_SECONDS)  # flock(2) knows no time limit: the wait is for the lock, up to the deadline
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        _ours.add(path)
         yield
     finally:
+        _ours.discard(path)
         # Not by closing alone: a child that hangs in the kernel has the descriptor too.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

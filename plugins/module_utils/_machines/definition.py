@@ -203,7 +203,9 @@ def slots(config: Config) -> int:
 def digest(config: Config) -> str:
     """Eight hex digits of what a machine is started with: what may change while it runs is left out."""
     live = ("autostart", "restart_policy", "stop_timeout", "cpu_limit", "memory_limit")
-    return names.hash8(json.dumps({key: value for key, value in config.items() if key not in live}, sort_keys=True))
+    found = {key: value for key, value in config.items() if key not in live}
+    found["shares"] = [{**share, "create": None} for share in config["shares"]]
+    return names.hash8(json.dumps(found, sort_keys=True))
 
 
 def _number(value: int, least: int, most: int, field: str) -> None:

@@ -21,8 +21,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
     control,
     definition,
+    fit,
     hypervisor,
-    kernel,
     network,
     places,
     unit,
@@ -101,6 +101,10 @@ class Seen:
         """The mount units that a path needs: of the mounts that this collection keeps."""
         return [systemd.unit_of_path(mount) for mount in self.mounts if names.under(path, mount)]
 
+    def lacks(self, path: str) -> bool:
+        """Whether a directory is missing; may be on a dead server."""
+        return not deadline.call(lambda: os.path.isdir(path), LOOK_SECONDS, "looking at %s" % path)
+
     def daemon(self, config: Config) -> virtiofs.Daemon | None:
         """The host's virtiofsd, None for a machine that needs none."""
         if not any(share["proto"] == "virtiofs" for share in config["shares"]):
@@ -171,8 +175,7 @@ class Machines:
 
     def registered(self) -> list[str]:
         """See Resource."""
-        with registry.reading() as connection:
-            return [row["name"] for row in registry.rows(connection, "SELECT name FROM machines ORDER BY name")]
+        return registered()
 
     def removal(self, name: str) -> Wanted:
         """See Resource."""
@@ -214,6 +217,9 @@ class Machines:
             self._refuse_unfit(plan, config, chosen, wanted, seen)
         if (written or start) and not _has_user(name):
             plan.steps.append(steps.MakeUser(places.user(name)))
+        if written or start:
+            missing = [share for share in config["shares"] if share["create"] and seen.lacks(share["source"])]
+            plan.steps += [steps.MakeSource(share["source"], **share["create"]) for share in missing]
         if restart or (active and wanted.state == "stopped"):
             kind = row["kind"] if row else chosen.kind
             plan.steps.append(steps.StopMachine(name, kind, float(config["stop_timeout"]), restart))
@@ -265,8 +271,8 @@ class Machines:
             hypervisor.refuse_old(chosen)
             seen.checked.add(chosen.binary)
         try:
-            work = functools.partial(kernel.refuse_unfit, config, chosen, wanted.prefix)
-            deadline.call(work, LOOK_SECONDS, "looking at the kernel")
+            work = functools.partial(fit.refuse_unfit, config, chosen, wanted.prefix)
+            deadline.call(work, LOOK_SECONDS, "looking at kernel and shares")
         except HostError as error:
             if error.kind != "not_found" or not command.reading_only():
                 raise
@@ -339,6 +345,12 @@ class Machines:
         from ansible_collections.microvm.host.plugins.module_utils._machines import steps
 
         return {**steps.KINDS, **self.tool().KINDS}
+
+
+def registered() -> list[str]:
+    """The names of all machines."""
+    with registry.reading() as connection:
+        return [row["name"] for row in registry.rows(connection, "SELECT name FROM machines ORDER BY name")]
 
 
 def described(row: registry.Row, seen: Seen) -> dict[str, t.Any]:

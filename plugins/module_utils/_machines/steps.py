@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import time
+import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, systemd
@@ -20,6 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._machines import cont
 
 ORDER_SECONDS = 30.0
 """For systemctl, which only gives an order, and for programs that change users."""
+SOURCE_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
 
@@ -60,6 +62,47 @@ def remove_user(user: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class MakeSource(Step):
+    """Make the directory of a share, which is missing, with an owner, a group (names or numbers) and a mode (octal)."""
+
+    path: str
+    owner: str
+    group: str
+    mode: str
+
+    def describe(self) -> str:
+        return "make the directory %s" % self.path
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._make(), SOURCE_SECONDS, "making %s" % self.path)
+
+    def _make(self) -> Known:
+        made = files.make_directories(self.path)
+        try:
+            shutil.chown(self.path, _id(self.owner), _id(self.group))
+            os.chmod(self.path, int(self.mode, 8))
+        except (LookupError, OSError) as error:
+            for folder in reversed(made):
+                files.remove_empty(folder)
+            if isinstance(error, OSError):
+                raise files.from_os(error, "making the directory %s" % self.path) from None
+            raise HostError(
+                "not_found", "%s: %s" % (self.path, error), "name a user and a group of this host"
+            ) from None
+        return {"made:" + self.path: made}
+
+    def undo(self, known: Known) -> None:
+        made = known.get("made:" + self.path, [self.path])
+        deadline.call(
+            lambda: [files.remove_empty(path) for path in reversed(made)], SOURCE_SECONDS, "removing it again"
+        )
+
+
+def _id(name: str) -> t.Any:
+    return int(name) if name.isdigit() else name
+
+
+@dataclasses.dataclass(frozen=True)
 class WriteMachine(Step):
     """Have the files ``texts`` and no others; ``previous``: what there was of both, null for nothing."""
 
@@ -74,6 +117,9 @@ class WriteMachine(Step):
         return "%s the units of the machine %s" % ("write" if self.texts else "remove", self.name)
 
     def apply(self, known: Known) -> None:
+        for path, text in self.previous.items():
+            if files.text_of(path) != text:
+                raise HostError("busy", "%s was changed since it was looked at" % path, "run it again")
         for path in self.previous:
             _put(path, self.texts.get(path), self.nonce)
         _link(self.name, self.autostart)
@@ -88,7 +134,8 @@ class WriteMachine(Step):
     def undo(self, known: Known) -> None:
         for path, text in self.previous.items():
             files.forget(path, self.nonce)
-            _put(path, text, self.nonce)
+            if files.text_of(path) == self.texts.get(path):  # else it was not written, or by somebody else since
+                _put(path, text, self.nonce)
         _link(self.name, self.autostarted)
         files.remove_empty(places.directory(self.name))
         files.remove_empty(places.BASE)
@@ -167,7 +214,7 @@ class StartMachine(Step):
         return deadline.Child(lambda send: self._start(), self.seconds, "starting the machine %s" % self.name)
 
     def _start(self) -> Known:
-        until = time.monotonic() + self.seconds - 1
+        until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
         for path, writable in self.disks:
             try_disk(str(path), bool(writable), places.user(self.name))
         service = places.unit(self.name)
@@ -181,9 +228,9 @@ class StartMachine(Step):
             try:
                 if control.connect(self.kind, places.control_socket(self.name)).state() != "starting":
                     return {"started": True}
-            except HostError as error:
-                if error.kind not in ("not_found", "interrupted", "refused") or time.monotonic() >= until:
-                    raise
+            except HostError:  # it does not listen yet, or waits for a share's daemon
+                if time.monotonic() >= until:
+                    raise failed_start(self.name, begun) from None
             time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
 
     def undo(self, known: Known) -> None:
@@ -201,9 +248,10 @@ def _value(service: str, key: str) -> str:
 
 def failed_start(name: str, since: str) -> HostError:
     """Why a machine does not run: what its hypervisor said, out of the journal."""
-    words = ["journalctl", "--unit", places.unit(name), "--since", "@" + since, "--output=cat", "--lines=40"]
+    words = ["journalctl", "--unit", places.unit(name), "--unit", places.fs_unit(name, "*")]
+    words += ["--since", "@" + since, "--output=cat", "--lines=40"]
     lines = command.run([*words, "--no-pager", "--quiet"], ORDER_SECONDS, writes=False).splitlines()
-    systemds = ("microvm@", "Starting ", "Started ", "Stopp")
+    systemds = ("microvm@", "microvm-fs@", "Starting ", "Started ", "Stopp")
     said = [line for line in lines if line.strip() and not line.startswith(systemds)]
     text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
     hint = "journalctl -u %s has all of it" % places.unit(name)
@@ -289,6 +337,7 @@ KINDS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         MakeUser,
+        MakeSource,
         WriteMachine,
         StopMachine,
         StartMachine,

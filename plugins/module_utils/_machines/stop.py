@@ -9,10 +9,13 @@ What is left when it returns, systemd ends by SIGTERM, and by SIGKILL at last.
 from __future__ import annotations
 
 import sys
+import time
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import control
 
+AGAIN_SECONDS = 5.0
+"""After how long the button is pressed again: a guest that still boots did not feel it."""
 QUIT_SECONDS = 10.0
 """How long a hypervisor may take to end in order: it writes back what it holds of the disks."""
 
@@ -27,9 +30,11 @@ def gracefully(kind: str, path: str, seconds: float) -> str:
     try:
         if hypervisor.state() == "paused":
             hypervisor.resume()  # a paused guest feels no button
-        hypervisor.press_power_button()
-        if control.wait_closed(path, seconds):
-            return "powered off"
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            hypervisor.press_power_button()
+            if control.wait_closed(path, min(AGAIN_SECONDS, max(0.0, until - time.monotonic()))):
+                return "powered off"
     except HostError as error:
         if error.kind == "not_found":
             return "gone"

@@ -8,6 +8,7 @@ import os
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 Share = dict[str, t.Any]
 """A validated share, JSON-able: tag, source (absolute), mount_point ("" for none), proto, read_only and the options of
@@ -16,6 +17,8 @@ its protocol."""
 LONGEST_TAG = {"virtiofs": 36, "9p": 31}
 """Bytes of a tag: the field in virtio-fs's configuration (VIRTIO 1.2, 5.11.4); MAX_TAG_LEN of QEMU's 9p."""
 OURS = "/var/lib/microvm"
+NO_ACLS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "vfat"})
+NO_HANDLES = frozenset({"cifs", "smb3", "9p", "vfat", "fuse", "overlay"})
 SPEC: dict[str, dict[str, t.Any]] = {
     "tag": {"type": "str", "required": True},
     "source": {"type": "str", "required": True},
@@ -31,8 +34,14 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "sandbox": {"type": "str", "choices": ["namespace", "chroot"]},
     "security_model": {"type": "str", "choices": ["none", "mapped", "mapped-file"]},
     "extra_args": {"type": "list", "elements": "str"},
+    "create": {"type": "bool", "default": False},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "str"},
 }
 """The options of one share."""
+MAKING = ("owner", "group", "mode")
+"""Of a source that is made; ignored when it is there."""
 OF_VIRTIOFS: dict[str, t.Any] = {
     "cache": "auto",
     "posix_acl": False,
@@ -56,6 +65,7 @@ def asked(item: dict[str, t.Any], prefix: str, directory: str) -> Share:
         "mount_point": _mount_point(item.get("mount_point"), prefix + "mount_point"),
         "proto": proto,
         "read_only": bool(item["read_only"]),
+        "create": _create(item, prefix),
     }
     own, other = (OF_VIRTIOFS, OF_NINE_P) if proto == "virtiofs" else (OF_NINE_P, OF_VIRTIOFS)
     for option in other:
@@ -66,6 +76,19 @@ def asked(item: dict[str, t.Any], prefix: str, directory: str) -> Share:
     if proto == "virtiofs":
         _refuse_contradictions(share, prefix)
     return share
+
+
+def _create(item: dict[str, t.Any], prefix: str) -> dict[str, str]:
+    """Owner, group and mode of a source that shall be made when it is missing; empty when it shall not."""
+    given = [option for option in MAKING if item.get(option) is not None]
+    if not item["create"]:
+        if given:
+            names.refuse(prefix + given[0], "it is for a source that is made", "set create: true")
+        return {}
+    mode = item.get("mode") or "0755"
+    if not mode.isdigit() or len(mode) > 4 or not set(mode) <= set("01234567"):
+        names.refuse(prefix + "mode", "%s is not a mode in octal digits" % names.shown(mode), "as in '0750'")
+    return {"owner": item.get("owner") or "root", "group": item.get("group") or "root", "mode": mode}
 
 
 def _tag(value: t.Any, proto: str, field: str) -> str:
@@ -104,6 +127,21 @@ def _refuse_contradictions(share: Share, prefix: str) -> None:
         for index, value in enumerate(share[option]):
             if not value.isprintable() or not value:
                 names.refuse("%s%s[%d]" % (prefix, option, index), "%s is not an argument" % names.shown(value))
+
+
+def refuse_file_system(share: Share, fstype: str, options: t.Collection[str], field: str) -> None:
+    """Refuse what the file system below a source can't do, as mountinfo names it. Raises HostError ``unsupported``."""
+    if share["proto"] != "virtiofs":
+        return
+    if share["posix_acl"] and (fstype in NO_ACLS or (fstype == "zfs" and "posixacl" not in options)):
+        hint = "leave posix_acl out"
+        if fstype == "zfs":
+            hint = "zfs set acltype=posixacl xattr=sa DATASET, and mount it again; or leave posix_acl out"
+        text = "%s has no POSIX ACLs on %s" % (share["source"], fstype)
+        raise HostError("unsupported", text, hint, field=field + "posix_acl")
+    if share["inode_file_handles"] != "never" and fstype in NO_HANDLES:
+        text = "files below %s have no handles that last on %s" % (share["source"], fstype)
+        raise HostError("unsupported", text, "leave inode_file_handles out", field=field + "inode_file_handles")
 
 
 def refuse_duplicates(shares: t.Sequence[Share], prefix: str) -> None:

@@ -25,8 +25,8 @@ SEPARATE = "separate-options"
 """A feature that the Rust daemon's description lists and the C daemon's does not: options as --cache and --readonly."""
 MADE = "# Made by microvm.host, which overwrites changes.\n"
 CAPABILITIES = (
-    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_MKNOD CAP_SETFCAP CAP_SETGID CAP_SETUID"
-    " CAP_SYS_ADMIN CAP_SYS_RESOURCE"
+    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_MKNOD CAP_SETFCAP CAP_SETGID CAP_SETPCAP"
+    " CAP_SETUID CAP_SYS_ADMIN CAP_SYS_RESOURCE"
 )
 """What it does in the guest's name, and what it locks itself up with (namespaces, pivot_root)."""
 
@@ -90,7 +90,8 @@ def _c(daemon: Daemon, share: Share) -> list[str]:
         hint = "leave it out, or install the Rust virtiofsd"
         raise HostError("unsupported", "the C virtiofsd %s has no %s" % (daemon.path, ", ".join(lacks)), hint)
     options = ["source=" + share["source"], "cache=" + ("none" if share["cache"] == "never" else share["cache"])]
-    options += ["sandbox=" + share["sandbox"], "announce_submounts"]
+    # no_killpriv_v2 as with the Rust daemon: with it writes to NFS are refused.
+    options += ["sandbox=" + share["sandbox"], "announce_submounts", "no_killpriv_v2"]
     if share["posix_acl"]:
         options += ["xattr", "posix_acl"]
     found = [daemon.path, "--fd=3", "-f", "-o", ",".join(options)]
@@ -113,8 +114,9 @@ def socket_text(machine_unit: str, listen: str, user: str, tag: str) -> str:
             "SocketMode=0600",
             "DirectoryMode=0755",
             "RemoveOnStop=yes",
-            # A daemon that can't start is tried again with the machine; it is no reason to close the socket for good.
-            "TriggerLimitIntervalSec=0",
+            # For a daemon that can't start: the socket is closed, the machine ends, and both are tried again later.
+            "TriggerLimitIntervalSec=30s",
+            "TriggerLimitBurst=5",
             "",
         ]
     )

@@ -77,7 +77,7 @@ def test_the_rust_daemon() -> None:
 def test_the_c_daemon() -> None:
     assert virtiofs.arguments(C, share(cache="never", posix_acl=True, thread_pool_size=2)) == [
         *"/usr/lib/qemu/virtiofsd --fd=3 -f -o".split(),
-        "source=/srv/home,cache=none,sandbox=namespace,announce_submounts,xattr,posix_acl",
+        "source=/srv/home,cache=none,sandbox=namespace,announce_submounts,no_killpriv_v2,xattr,posix_acl",
         "--thread-pool-size=2",
     ]
 
@@ -105,6 +105,39 @@ def test_read_only_is_for_the_host_to_keep(daemon: Daemon) -> None:
     assert "After=srv.mount" in text.splitlines() and "PartOf=microvm@web1.service" in text.splitlines()
     writable = virtiofs.service_text("m", ["x"], share(), [])
     assert "ReadOnlyPaths" not in writable
+
+
+@pytest.mark.parametrize(
+    ("options", "fstype", "flags", "refused"),
+    [
+        ({"posix_acl": True}, "ext4", ["rw"], None),
+        ({"posix_acl": True}, "nfs4", ["rw"], "no POSIX ACLs on nfs4"),
+        ({"posix_acl": True}, "zfs", ["rw", "xattr", "noacl"], "no POSIX ACLs on zfs"),
+        ({"posix_acl": True}, "zfs", ["rw", "xattr", "posixacl"], None),
+        ({"inode_file_handles": "prefer"}, "nfs4", ["rw"], None),
+        ({"inode_file_handles": "prefer"}, "cifs", ["rw"], "no handles that last on cifs"),
+        ({"proto": "9p"}, "cifs", ["rw"], None),
+    ],
+)
+def test_what_a_file_system_lacks_is_refused(
+    options: dict[str, t.Any], fstype: str, flags: list[str], refused: str | None
+) -> None:
+    if refused is None:
+        definition.refuse_file_system(share(**options), fstype, flags, "")
+        return
+    with pytest.raises(HostError, match=refused) as error:
+        definition.refuse_file_system(share(**options), fstype, flags, "")
+    assert error.value.hint
+
+
+def test_a_source_that_is_made_has_an_owner() -> None:
+    assert share()["create"] == {}
+    assert share(create=True)["create"] == {"owner": "root", "group": "root", "mode": "0755"}
+    assert share(create=True, owner="www", mode="0700")["create"]["owner"] == "www"
+    for options, text in (({"owner": "www"}, "create: true"), ({"create": True, "mode": "u=rwx"}, "octal")):
+        with pytest.raises(HostError) as error:
+            share(**options)
+        assert text in error.value.message + error.value.hint
 
 
 def test_guests_mount_by_their_kernels_command_line() -> None:

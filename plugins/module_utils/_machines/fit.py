@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be told of a guest's kernel before it is started. Private to microvm.host."""
+"""Whether this host has what a machine needs, and its kernel the drivers. Private to microvm.host."""
 
 from __future__ import annotations
 
 import os
 
-from ansible_collections.microvm.host.plugins.module_utils._host import files
+from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
+from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
 ELF = b"\x7fELF"
@@ -27,6 +28,19 @@ def configured(path: str) -> dict[str, str] | None:
     return dict(line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_") and "=" in line)
 
 
+def _refuse_sources(config: Config, prefix: str) -> None:
+    """Refuse a source that is no directory, or on a file system that lacks what its share asks for."""
+    table = mounts.table() if config["shares"] else []
+    for index, share in enumerate(config["shares"]):
+        field = "%sshares[%d]." % (prefix, index)
+        if not share["create"] and not os.path.isdir(share["source"]):
+            text = "there is no directory %s" % share["source"]
+            raise HostError("not_found", text, "make it, or set create: true", field=field + "source")
+        below = [mount for mount in table if names.under(share["source"], mount.path)]
+        mount = max(below, key=lambda each: (len(each.path), table.index(each)))
+        definition.refuse_file_system(share, mount.fstype, mount.options, field)
+
+
 def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
     """Refuse a kernel that has no driver for a share, no virtio at all, or is nothing the hypervisor can start.
 
@@ -40,6 +54,7 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
             if file.read(4) != ELF:
                 text = "%s is not an uncompressed vmlinux, which firecracker needs" % config["kernel"]
                 raise HostError("unsupported", text, "extract it: scripts/extract-vmlinux of Linux", prefix + "kernel")
+    _refuse_sources(config, prefix)
     settings = configured(config["kernel"])
     if settings is None:
         return True
