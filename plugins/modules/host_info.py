@@ -123,17 +123,42 @@ volumes:
     - backend: nfs-prod
       name: web1-root
 machines:
-  description: Virtual machines. Always empty in this version.
+  description: Machines, as M(microvm.host.microvm) returns them.
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - name: web1
+      status: running
+      hypervisor: qemu
+      accelerator: tcg
+      vcpus: 1
+      memory: 67108864
+      autostart: true
+      restart_required: false
+      unit: microvm@web1.service
+      user: mvm-web1
+      directory: /var/lib/microvm/machines/web1
+      console: /var/lib/microvm/machines/web1/log/console.log
+      disks: [/srv/web1.raw]
+      taps: [mv278b9fe80]
+      macs: ["02:06:4f:9f:69:00"]
+      shares: [{tag: home, proto: virtiofs, source: /srv/home}]
 shares:
-  description: Directories shared with machines. Always empty in this version.
+  description: Directories shared with machines, as M(microvm.host.virtiofs_share) returns them.
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - name: "web1:home"
+      vm: web1
+      tag: home
+      proto: virtiofs
+      source: /srv/home
+      mount_point: /home
+      read_only: false
+      unit: microvm-fs@web1@home.socket
+      socket: /run/microvm/web1/fs-home.sock
 docker_volumes:
   description: Volumes of the driver that M(microvm.host.docker_volume_driver) gives Docker and podman.
   returned: success

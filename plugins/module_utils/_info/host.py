@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks
-from ansible_collections.microvm.host.plugins.module_utils._info import docker
+from ansible_collections.microvm.host.plugins.module_utils._info import docker, machines
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, mount, nfs_mounts
 
 LOOKING = 0.8
@@ -39,10 +39,9 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         "volumes": [
             {"backend": backend, "name": name} for backend, owned in sorted(seen.volumes.items()) for name in owned
         ],
-        "machines": [],
-        "shares": [],
+        **machines.gathered(),
         "docker_volumes": docker.volumes(),
-        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount")],
+        "locks": [lock for lock in locks.held() if lock["resource"] in ("backend", "mount", "machine", "share")],
         "jobs": [],
         "orphans": [],
         "registry": {
