@@ -60,12 +60,15 @@ options:
         - V(_netdev), V(nofail) and C(x-systemd.*) are understood and go to the mount unit.
         - Unknown and contradictory options are refused by name, and so are those that this module has options for;
           for example V(vers) (see O(version)), V(addr) (see O(server)) and V(noauto) (see O(persistent)).
+        - V(nconnect) and V(max_connect) are kept by the kernel once for all mounts of a server by one protocol version,
+          and the first mount decides. Where another V(nconnect) than asked is in force, a warning tells which.
       type: raw
       aliases:
         - opts
     path:
       description:
         - Absolute path of the mount point. It is made when missing.
+        - Files in it are hidden while it is mounted; a warning names the directory when it is mounted over files.
         - By default a directory below O(mount_base), named after server and export, with a short hash of both.
         - A mount is not moved. Omit this to keep its path; another path is a conflict.
       type: path
@@ -99,6 +102,7 @@ options:
       description:
         - Seconds for the whole item, 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
           unmount.
+        - To look at what is mounted already takes at most half of it, and no more than 5 seconds.
         - Beside O(mounts), for every item that has none of its own.
       type: int
       default: 15

@@ -115,6 +115,7 @@ options:
       description:
         - Seconds for the whole item, 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
           unmount.
+        - To look at what is mounted already takes at most half of it, and no more than 5 seconds.
         - Beside O(backends), for every item that has none of its own.
       type: int
       default: 15

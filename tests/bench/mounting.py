@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on the lab host: seconds of mounts through the volume driver and by the kernel alone, as JSON.
 
+Those that are asked for at once are timed from one moment on, so that what waits for the processor counts.
+
 Arguments: the server, how many at once, rounds. Volumes bench1 ... are there, of the exports e01 ...
 """
 
@@ -46,61 +48,77 @@ class Client(http.client.HTTPConnection):
         return answer
 
 
-def driver(number: int, times: list[float]) -> None:
-    """One mount through the driver."""
-    client = Client()
-    client.connect()
-    begun = time.monotonic()
-    client.ask("Mount", Name=f"bench{number}", ID="bench")
-    times.append(time.monotonic() - begun)
-    client.ask("Unmount", Name=f"bench{number}", ID="bench")
-    client.close()
+def driver(count: int) -> list[float]:
+    """So many mounts at once through the driver."""
+    times: list[float] = []
+    clients = [Client() for dummy in range(count)]
+    for client in clients:
+        client.connect()
+    begun: list[float] = []
+    start = threading.Barrier(count, lambda: begun.append(time.monotonic()))
+
+    def mount(number: int, client: Client) -> None:
+        start.wait()
+        client.ask("Mount", Name=f"bench{number}", ID="bench")
+        times.append(time.monotonic() - begun[0])
+
+    _at_once([threading.Thread(target=mount, args=pair) for pair in enumerate(clients, 1)])
+    for number, client in enumerate(clients, 1):
+        client.ask("Unmount", Name=f"bench{number}", ID="bench")
+        client.close()
+    if len(times) < count:
+        raise RuntimeError("a mount failed")
+    return times
 
 
-def bare(server: str, number: int, times: list[float]) -> None:
-    """One mount by the calls that the kernel needs, in a child as one thread would hold up the others."""
+def bare(server: str, count: int) -> list[float]:
+    """The same by the calls that the kernel needs, in children that are there already: their forks do not count."""
     mounts = sys.modules[MOUNTS]
-    path = f"{BARE}{number}"
-    os.makedirs(path, exist_ok=True)
-    parameters = [("source", f"{server}:/export/e{number:02}"), ("vers", "4.2"), ("addr", server), ("hard", None)]
+    start, started = os.pipe()
     reading, writing = os.pipe()
-    begun = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        mounts.attach(mounts.detached("nfs4", parameters, ["nosuid", "nodev", "noatime"]), path)
-        os.write(writing, b".")
-        os._exit(0)
+    pids = []
+    for number in range(1, count + 1):
+        path = f"{BARE}{number}"
+        os.makedirs(path, exist_ok=True)
+        parameters = [("source", f"{server}:/export/e{number:02}"), ("vers", "4.2"), ("addr", server), ("hard", None)]
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            os.close(started)
+            os.read(start, 1)
+            mounts.attach(mounts.detached("nfs4", parameters, ["nosuid", "nodev", "noatime"]), path)
+            os.write(writing, f"{time.monotonic()}\n".encode())
+            os._exit(0)
     os.close(writing)
-    done = os.read(reading, 1)
-    times.append(time.monotonic() - begun)
-    os.close(reading)
-    os.waitpid(pid, 0)
-    mounts.detach(path)
-    os.rmdir(path)
-    if not done:
-        raise RuntimeError(f"mounting {path} failed")
+    os.close(start)
+    begun = time.monotonic()
+    os.close(started)  # all of them go
+    with open(reading, encoding="ascii") as lines:
+        times = [float(line) - begun for line in lines]
+    for number, pid in enumerate(pids, 1):
+        os.waitpid(pid, 0)
+        mounts.detach(f"{BARE}{number}")
+        os.rmdir(f"{BARE}{number}")
+    if len(times) < count:
+        raise RuntimeError("a mount failed")
+    return times
+
+
+def _at_once(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def main() -> None:
     """Interleaved rounds of both."""
     server, count, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     sys.path.insert(0, TOOL)
-    importlib.import_module(MOUNTS)  # before there are threads: a child of one must not find the lock of imports held
+    importlib.import_module(MOUNTS)
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _round in range(rounds):
-        for key, times in found.items():
-            threads = [
-                threading.Thread(target=driver, args=(number, times))
-                if key == "ours"
-                else threading.Thread(target=bare, args=(server, number, times))
-                for number in range(1, count + 1)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            if len(times) % count:
-                raise SystemExit(f"{key}: a mount failed")
+        found["ours"] += driver(count)
+        found["theirs"] += bare(server, count)
     print(json.dumps(found))
 
 

@@ -85,7 +85,7 @@ class Engine:
         found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("=> ") + 3 :])
         return found
 
-    def until(self, holds: Callable[[], Any], seconds: float = 30) -> None:
+    def until(self, holds: Callable[[], Any], seconds: float = 90) -> None:
         """Wait for a condition."""
         end = time.monotonic() + seconds
         while not holds():

@@ -21,7 +21,7 @@ systemctl reset-failed docker || true
 systemctl start docker
 if ! docker image inspect alpine > /dev/null 2>&1; then
     tree=$(mktemp -d)
-    mkdir -p $tree/bin $tree/etc $tree/mnt $tree/data
+    mkdir -p $tree/bin $tree/etc $tree/mnt
     cp /bin/busybox $tree/bin/
     for name in sh cat cp date dd df echo id ls mount mkdir rm sleep sync tail test touch true; do
         ln -s busybox $tree/bin/$name

@@ -230,9 +230,9 @@ def snapshot() -> dict[str, t.Any]:
     files.update(files_below("/etc/microvm", set()))
     files.update((path, what) for path, what in files_below("/run/microvm", set()) if "/locks" not in path)
     files.update(files_below(TOOL, set()))
-    for folder in (UNITS, UNITS + "/remote-fs.target.wants", UNITS + "/multi-user.target.wants"):
+    for folder in (UNITS, *(f"{UNITS}/{target}.target.wants" for target in ("remote-fs", "multi-user", "sockets"))):
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            if "microvm" in name:
+            if "microvm" in name or "docker-nfsd" in name:
                 files.update(files_below(os.path.join(folder, name), set()))
     for name in os.listdir("/tmp"):
         if name.startswith("microvm"):
@@ -251,6 +251,9 @@ def snapshot() -> dict[str, t.Any]:
 
 def wipe() -> dict[str, t.Any]:
     """A host that never heard of the collection."""
+    subprocess.run(
+        ["systemctl", "stop", "docker-nfsd.socket", "docker-nfsd.service"], check=False, stderr=subprocess.DEVNULL
+    )
     libc = ctypes.CDLL(None, use_errno=True)
     for path, *_rest in reversed(mount_table()):
         if libc.umount2(path.encode(), 0):

@@ -73,5 +73,12 @@ def pairs(server: str) -> list[Pair]:
             ("nfs_export_mount", {**export, "state": "absent"}),
             blank=TOOL,
         ),
+        Pair(
+            "docker driver",
+            (),
+            ("docker_volume_driver", {"prime": False}),
+            ("docker_volume_driver", {"state": "absent"}),
+            blank=TOOL,
+        ),
         Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank=("/var/lib/microvm/volumes",)),
     ]

@@ -15,6 +15,8 @@ from tests.faults.progress import Progress
 from tests.faults.rig import Rig
 from tests.lab import Lab, LabError, NfsServer, counts
 
+ATTEMPTS = 5
+"""How often a point is aimed at: what it is counted by varies from run to run (see again)."""
 UNREACHED = 0.02
 """The share of points that may turn out unreachable because the run took another course."""
 
@@ -79,7 +81,7 @@ def test_every_kill_is_survived(
         stage.reset()
         for point in order(mine):
             try:
-                if stage.kill(point) or stage.kill(again(stage, point)):
+                if any(stage.kill(again(stage, point) if more else point) for more in range(ATTEMPTS)):
                     counts.add("kill points")
                     if not sampled:
                         progress.add(point.key)

@@ -164,8 +164,8 @@ class Lab:
     def _allocate(cls, name: str) -> Lab:
         with (RUN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # Only their numbers: other labs may be those of another version of this file.
-            taken = {json.loads((RUN / other / "lab.json").read_text())["number"] for other in cls.names()}
+            states = [(RUN / other / "lab.json").read_text() for other in cls.names()]
+            taken = {json.loads(state)["number"] for state in states}  # of whatever version of this package they are
             lab = cls(name, free_number(taken))
             (lab.directory / "ssh").mkdir(parents=True, exist_ok=True)
             lab._save()

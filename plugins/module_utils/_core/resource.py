@@ -64,7 +64,7 @@ class Resource(t.Protocol):
         """The Wanted that removes a registered resource."""
 
     def observe(self, wanted: t.Sequence[t.Any]) -> t.Any:
-        """What is, of all the items: one reading, nothing changed, no wait longer than the longest timeout."""
+        """What is, of all the items: one reading, nothing changed, a short wait."""
 
     def plan(self, wanted: t.Any, seen: t.Any) -> Plan:
         """What is to be done to one item."""
@@ -74,6 +74,9 @@ class Resource(t.Protocol):
 
     def report(self, wanted: t.Any, seen: t.Any) -> dict[str, t.Any]:
         """One returned item, without name, changed, actions and error."""
+
+    def remarks(self, wanted: t.Any, seen: t.Any) -> list[str]:
+        """What to warn of in an item that did not fail."""
 
     def kinds(self) -> Kinds:
         """The steps this resource's intents may hold."""

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal
@@ -42,6 +44,7 @@ def converge(
 
     Raises HostError when an item is invalid: nothing was touched then.
     """
+    begun = time.monotonic()
     wanted = [resource.validate(*each) for each in zip(options, given, prefixes)]
     _refuse_duplicates(wanted, prefixes)
     resource.together(wanted)
@@ -67,7 +70,7 @@ def converge(
         _foresee(resource, items, open_intents)
         _contact(todo)
     elif todo:
-        _apply(resource, todo)
+        _apply(resource, todo, begun)
         seen = resource.observe([item.wanted for item in items])
     failed = {item.name for item in items if item.error is not None}
     if failed and resource.without(failed, seen):
@@ -146,7 +149,8 @@ def _make_do(resource: Resource, items: t.Sequence[Item], seen: t.Any, check: bo
     for item in rest:
         _plan(resource, item, seen)
     if not check:
-        _apply(resource, [item for item in rest if item.error is None and item.plan and item.plan.steps])
+        todo = [item for item in rest if item.error is None and item.plan and item.plan.steps]
+        _apply(resource, todo, time.monotonic())
     for item, first in rest.items():
         if item.plan is not None:
             item.plan = first.corrected(item.plan) if check else first.then(item.plan)
@@ -156,20 +160,21 @@ def _sending(contact: t.Callable[[], t.Any]) -> t.Callable[[t.Any], t.Any]:
     return lambda send: contact()
 
 
-def _apply(resource: Resource, items: t.Sequence[Item]) -> None:
-    """Lock, settle, look and plan again, carry out."""
+def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
+    """Lock, settle, look and plan again, carry out: in what is left to each of its timeout since ``begun``."""
     with contextlib.ExitStack() as held:
         ready = []
         for item in items:
             names = ("%s/%s" % (resource.name, item.name), *(item.plan.locks if item.plan else ()))
             try:
-                held.enter_context(locked(names, item.wanted.timeout))
+                held.enter_context(locked(names, _left(item, begun)))
                 item.settled += journal.settle(resource.name, item.name, resource.kinds())
                 ready.append(item)
             except HostError as error:
                 item.error = error
         again = resource.observe([item.wanted for item in ready])
         for item in ready:
+            item.wanted = dataclasses.replace(item.wanted, timeout=_left(item, begun))
             _plan(resource, item, again)
         jobs = {
             item: Job(resource.name, item.plan)
@@ -179,6 +184,11 @@ def _apply(resource: Resource, items: t.Sequence[Item]) -> None:
         carry_out(list(jobs.values()))
         for item, job in jobs.items():
             item.error = job.error
+
+
+def _left(item: Item, begun: float) -> int:
+    """Seconds of an item's timeout; what is left may be too short, but is never nothing."""
+    return max(1, int(item.wanted.timeout) - int(time.monotonic() - begun))
 
 
 def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcome:
@@ -200,9 +210,9 @@ def _outcome(resource: Resource, items: t.Sequence[Item], seen: t.Any) -> Outcom
                 header = "%s %s" % (resource.name, item.name)
                 outcome.diff.append(dict(difference, before_header=header, after_header=header))
         outcome.warnings += ["%s: %s" % (item.name, text) for text in item.warnings]
-        if item.error is None and answer.get("status") in ("unreachable", "stale"):
-            outcome.warnings.append("%s: mounted, but %s" % (item.name, answer["status"]))
-        if item.error is not None:
+        if item.error is None:
+            outcome.warnings += ["%s: %s" % (item.name, text) for text in resource.remarks(item.wanted, seen)]
+        else:
             answer["error"] = dict(item.error.as_dict(item.name), message=item.error.message)
             outcome.errors.append((item.name, item.error))
         outcome.items.append(answer)

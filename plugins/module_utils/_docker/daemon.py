@@ -23,6 +23,7 @@ from ansible_collections.microvm.host.plugins.module_utils._docker.server import
 from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Tasks
 from ansible_collections.microvm.host.plugins.module_utils._docker.units import VERSION_FILE
 from ansible_collections.microvm.host.plugins.module_utils._docker.volumes import Volumes
+from ansible_collections.microvm.host.plugins.module_utils._docker.workers import Workers
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
@@ -61,8 +62,8 @@ class Daemon:
 
     def __init__(self, listening: socket.socket, scope: str) -> None:
         self.loop = Loop()
-        self.tasks = Tasks(self.loop)
-        self.volumes = Volumes(self.tasks, log, self._inherited)
+        self.tasks = Tasks(self.loop, Workers(self.loop, self._inherited))
+        self.volumes = Volumes(self.tasks, log)
         self.server = Server(self.loop, listening, Api(self.volumes, self.tasks, scope).handle)
         self.stopping = False
         self.waking, self.woken = os.pipe()

@@ -59,6 +59,11 @@ class Definition:
     on_remove: str
     timeout: int
 
+    @classmethod
+    def of_json(cls, found: dict[str, t.Any]) -> Definition:
+        """The definition of which ``found`` is dataclasses.asdict, through JSON."""
+        return cls(**dict(found, options=tuple(found["options"])))
+
     def differences(self, other: Definition) -> list[str]:
         """``option: other's value instead of ours``, for each that differs."""
         ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)

@@ -144,6 +144,10 @@ class Driver:
             found["status"] = "absent"
         return dict(found, socket=units.ADDRESS, volumes=len(seen.volumes))
 
+    def remarks(self, wanted: Wanted, seen: Seen) -> list[str]:
+        """See Resource."""
+        return []
+
     def kinds(self) -> Kinds:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._docker import steps

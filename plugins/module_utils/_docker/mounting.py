@@ -52,12 +52,20 @@ def asked_of(wanted: Definition, root: nfs.Asked) -> nfs.Asked:
     return dict(root, export=posixpath.join(root["export"], wanted.subdir)) if wanted.subdir else root
 
 
-def attach(wanted: Definition, root: nfs.Asked, marker: str, seconds: float) -> dict[str, t.Any]:
+def perform(function: str, arguments: list[t.Any]) -> dict[str, t.Any]:
+    """Call ``attach``, ``detach`` or ``put_away`` with arguments that came as JSON. Raises HostError."""
+    if function == "detach":
+        return detach(*arguments)
+    wanted, *more = arguments
+    return {"attach": attach, "put_away": put_away}[function](Definition.of_json(wanted), *more)
+
+
+def attach(wanted: Definition, root: nfs.Asked, marker: str, end: float) -> dict[str, t.Any]:
     """Mount a volume in its place, making its subdir when there is none; answers version, address and asked.
 
-    ``marker``: the UUID that the export must carry, "" for none. The mount appears when all of it succeeded.
+    ``marker``: the UUID that the export must carry, "" for none; ``end``: a reading of time.monotonic(). The mount
+    appears when all of it succeeded.
     """
-    end = time.monotonic() + seconds
     asked = asked_of(wanted, root)
     if marker:
         with _opened(root, end) as top:
@@ -70,10 +78,13 @@ def attach(wanted: Definition, root: nfs.Asked, marker: str, seconds: float) -> 
         with _opened(root, end) as top:
             _make(top, wanted, nfs.source(root))
         mount, known = nfs.detached(asked, end - time.monotonic())
-    path = path_of(wanted.name)
-    files.make_directories(units.BASE, BASE_MODE)
-    files.make_directories(path)
-    mounts.attach(mount, path)
+    try:
+        path = path_of(wanted.name)
+        files.make_directories(units.BASE, BASE_MODE)
+        files.make_directories(path)
+        mounts.attach(mount, path)
+    finally:
+        os.close(mount)
     return dict(known, asked=asked)
 
 
@@ -95,12 +106,11 @@ def detach(path: str, lazily: bool) -> dict[str, t.Any]:
     return {}
 
 
-def put_away(wanted: Definition, root: nfs.Asked, stamp: str, seconds: float) -> dict[str, t.Any]:
+def put_away(wanted: Definition, root: nfs.Asked, stamp: str, end: float) -> dict[str, t.Any]:
     """Archive (rename) or delete the subdir of a volume, as on_remove says; answers ``told``. It may be done again.
 
     What is to be deleted first gets a name of its own, so that one that was stopped goes on where it was.
     """
-    end = time.monotonic() + seconds
     folder, last = posixpath.split(wanted.subdir)
     what = "%s/%s" % (nfs.source(root), wanted.subdir)
     with _opened(root, end) as top:

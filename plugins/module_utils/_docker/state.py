@@ -36,7 +36,7 @@ class Volume:
     """A volume. ``error``: what the last operation failed with, "" when it did not.
 
     ``asked``, ``version``, ``address``: the last mount that was made. ``refused``: how the options of a second Create
-    of that name differed; Docker itself drops such options without a word.
+    of that name differed; Docker itself drops such options without a word. ``mounting``: right now.
     """
 
     wanted: definition.Definition
@@ -48,6 +48,7 @@ class Volume:
     address: str | None = None
     error: str = ""
     refused: list[str] = dataclasses.field(default_factory=list)
+    mounting: bool = False
 
     @property
     def name(self) -> str:
@@ -103,7 +104,7 @@ def add(volume: Volume) -> None:
     }
     with registry.writing() as connection:
         if wanted.backend:
-            mount = _mount_of(connection, wanted.backend)
+            mount = _mount_of(connection, wanted.backend, serving=True)
             user = {"user": user_of(volume.name), "mount": mount["id"], "persistent": 0}
             registry.put(connection, "mount_users", user)
         registry.put(connection, "docker_volumes", row)
@@ -117,15 +118,18 @@ def drop(name: str) -> None:
     files.remove(_file(name))
 
 
-def backend_mount(backend: str) -> tuple[dict[str, t.Any], str]:
-    """What a backend mounts (asked) and the UUID it must carry, "" for one without a marker. Raises HostError."""
+def backend_mount(backend: str, serving: bool) -> tuple[dict[str, t.Any], str]:
+    """What a backend mounts (asked) and the UUID it must carry, "" for one without a marker.
+
+    ``serving``: one that is out of service is refused. Raises HostError.
+    """
     with registry.reading() as connection:
-        mount = _mount_of(connection, backend)
+        mount = _mount_of(connection, backend, serving)
         row = registry.rows(connection, "SELECT * FROM backends WHERE name = ?", backend)[0]
     return mount["asked"], row["uuid"] if row["identity"] == "marker" else ""
 
 
-def _mount_of(connection: sqlite3.Connection, backend: str) -> registry.Row:
+def _mount_of(connection: sqlite3.Connection, backend: str, serving: bool) -> registry.Row:
     found = registry.rows(connection, "SELECT * FROM backends WHERE name = ?", backend)
     if not found:
         known = [row["name"] for row in registry.rows(connection, "SELECT name FROM backends WHERE kind = 'nfs'")]
@@ -136,7 +140,7 @@ def _mount_of(connection: sqlite3.Connection, backend: str) -> registry.Row:
     if found[0]["kind"] != "nfs" or not mount:
         text = "backend %s has the kind %s" % (backend, found[0]["kind"])
         raise HostError("unsupported", text, "a Docker volume can be on a backend of the kind nfs", field="backend")
-    if not found[0]["enabled"]:
+    if serving and not found[0]["enabled"]:
         raise HostError("refused", "backend %s is not in service" % backend, "enable it", field="backend")
     return mount[0]
 

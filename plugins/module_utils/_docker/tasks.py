@@ -2,20 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Work in turn: of one volume one thing at a time, of many volumes all at once. Private to microvm.host.
 
-A task is a generator that yields children (deadline.Child) and is sent what each answered, or thrown its HostError.
-Nothing waits: children are watched by the event loop.
+A task is a generator that yields jobs (of workers.py) and is sent what each answered, or thrown its HostError; or it
+yields a Pause. Nothing waits: what is due is told by the event loop.
 """
 
 from __future__ import annotations
 
 import collections
+import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._docker.loop import Loop, Timer
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline
+from ansible_collections.microvm.host.plugins.module_utils._docker.loop import Loop
+from ansible_collections.microvm.host.plugins.module_utils._docker.workers import Job, Workers
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
-Task = t.Generator[deadline.Child, t.Any, t.Any]
+
+class Pause(t.NamedTuple):
+    """So long nothing is done of a task."""
+
+    seconds: float
+
+
+Task = t.Generator[t.Union[Job, Pause], t.Any, t.Any]
 Done = t.Callable[[t.Any, t.Optional[HostError]], None]
 """Called once with the task's result, or with what it failed with."""
 
@@ -23,8 +31,9 @@ Done = t.Callable[[t.Any, t.Optional[HostError]], None]
 class Tasks:
     """The tasks of all volumes."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, workers: Workers) -> None:
         self.loop = loop
+        self.workers = workers
         self.queues: dict[str, collections.deque[tuple[Task, Done]]] = {}
 
     def idle(self) -> bool:
@@ -43,52 +52,37 @@ class Tasks:
             self._run(name)
 
     def _run(self, name: str) -> None:
-        """Go on with what is first in the queue, until a child must be waited for or the queue is empty."""
+        """Go on with what is first in the queue, until it must wait or the queue is empty."""
         queue = self.queues[name]
-        while queue and self._step(name, None):
+        while queue and self._step(name, None, None):
             pass
         if not queue:
             del self.queues[name]
 
-    def _step(self, name: str, child: deadline.Child | None) -> bool:
-        """Send the first task what its child answered; False when it has another child to wait for."""
+    def _step(self, name: str, answer: t.Any, error: HostError | None) -> bool:
+        """Tell the first task what it waited for; False when it has something else to wait for."""
         task, done = self.queues[name][0]
         result: t.Any = None
         failure: HostError | None = None
         try:
-            self._watch(name, _resumed(task, child))
+            self._wait(name, task.send(answer) if error is None else task.throw(error))
             return False
         except StopIteration as stop:
             result = stop.value
-        except HostError as error:
-            failure = error
-        except Exception as error:  # the task's edge: one that fails must not take the others with it
-            failure = HostError("internal", "%s: %s" % (type(error).__name__, error), "please report this")
+        except HostError as raised:
+            failure = raised
+        except Exception as raised:  # the task's edge: one that fails must not take the others with it
+            failure = HostError("internal", "%s: %s" % (type(raised).__name__, raised), "please report this")
         done(result, failure)  # before it leaves the queue: what done adds comes after what waits
         self.queues[name].popleft()
         return True
 
-    def _watch(self, name: str, child: deadline.Child) -> None:
-        timer = self.loop.at(child.deadline, lambda: self._ended(name, child, timer, child.expire))
-        self.loop.watch(child.fd, lambda: self._ended(name, child, timer, child.read))
+    def _wait(self, name: str, wanted: Job | Pause) -> None:
+        if isinstance(wanted, Pause):
+            self.loop.at(time.monotonic() + wanted.seconds, lambda: self._go_on(name, None, None))
+        else:
+            self.workers.add(wanted, lambda answer, error: self._go_on(name, answer, error))
 
-    def _ended(self, name: str, child: deadline.Child, timer: Timer, look: t.Callable[[], None]) -> None:
-        fd = child.fd
-        look()
-        if not child.ended:
-            return
-        self.loop.unwatch(fd)
-        timer.cancel()
-        if self._step(name, child):
+    def _go_on(self, name: str, answer: t.Any, error: HostError | None) -> None:
+        if self._step(name, answer, error):
             self._run(name)
-
-
-def _resumed(task: Task, child: deadline.Child | None) -> deadline.Child:
-    """The next child of a task. Raises StopIteration with its result, or its HostError."""
-    if child is None:
-        return next(task)
-    try:
-        answer = child.result()
-    except HostError as error:
-        return task.throw(error)
-    return task.send(answer)

@@ -8,15 +8,16 @@ Remove while references are left. What is mounted is read from mountinfo; no mou
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._docker import definition, mounting, namespaces, state, units
-from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Task, Tasks
+from ansible_collections.microvm.host.plugins.module_utils._docker.tasks import Pause, Task, Tasks
+from ansible_collections.microvm.host.plugins.module_utils._docker.workers import Job
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host import nfs as parser
-from ansible_collections.microvm.host.plugins.module_utils._host.deadline import Child
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import nfs
 
@@ -27,18 +28,20 @@ REMOVE_SECONDS = 50.0
 GRACE_SECONDS = 300.0
 """Between the answer to Mount and the container's own mount nobody else shows that the volume is in use."""
 LEAST_SECONDS = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Between two tries of a mount whose server is not there: it may be starting. Each is twice as long; seconds."""
+LEAST_TRY = 1.0
 
 Log = t.Callable[..., None]
 """Called with what happened and, by name, to whom."""
 
 
 class Volumes:
-    """All volumes, as loaded from the registry. ``inherited`` gives the descriptors a child must close."""
+    """All volumes, as loaded from the registry."""
 
-    def __init__(self, tasks: Tasks, log: Log, inherited: t.Callable[[], list[int]]) -> None:
+    def __init__(self, tasks: Tasks, log: Log) -> None:
         self.tasks = tasks
         self.log = log
-        self.inherited = inherited
         self.volumes = state.load()
 
     # What is asked: answered at once, from memory and mountinfo.
@@ -148,9 +151,10 @@ class Volumes:
         if wanted.on_remove != "retain":
             root, dummy = self._root(wanted)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            left = max(LEAST_SECONDS, end - time.monotonic())
+            end = max(end, time.monotonic() + LEAST_SECONDS)
             doing = "%s of %s" % (wanted.on_remove, nfs.source(mounting.asked_of(wanted, root)))
-            answer = yield self._child(lambda: mounting.put_away(wanted, root, stamp, left), left, doing)
+            arguments = (dataclasses.asdict(wanted), root, stamp, end)
+            answer = yield Job(_server_of(wanted), "put_away", arguments, end, REMOVE_SECONDS, doing)
             self.log("put away", volume=volume.name, told=answer["told"])
         state.drop(volume.name)
         del self.volumes[volume.name]
@@ -192,7 +196,7 @@ class Volumes:
 
     def _clear(self, name: str) -> Task:
         if name not in self.volumes:
-            yield from self._detached(mounting.path_of(name), lazily=False)
+            yield from self._detached(name, "orphan " + name, lazily=False)
             self.log("cleared", volume=name)
 
     def _noted(self, name: str) -> t.Callable[[t.Any, HostError | None], None]:
@@ -204,19 +208,11 @@ class Volumes:
 
     # How it is done.
 
-    def _child(self, work: t.Callable[[], t.Any], seconds: float, doing: str) -> Child:
-        def alone(dummy: t.Callable[[t.Any], None]) -> t.Any:
-            for fd in self.inherited():
-                os.close(fd)
-            return work()
-
-        return Child(alone, seconds, doing)
-
-    def _root(self, wanted: definition.Definition) -> tuple[nfs.Asked, str]:
-        """The export a volume is on, and the UUID it must carry. Raises HostError."""
+    def _root(self, wanted: definition.Definition, serving: bool = False) -> tuple[nfs.Asked, str]:
+        """The export a volume is on, and the UUID it must carry; ``serving``: as state.backend_mount. HostError."""
         if not wanted.backend:
             return mounting.root_asked(wanted, None), ""
-        backend, marker = state.backend_mount(wanted.backend)
+        backend, marker = state.backend_mount(wanted.backend, serving)
         return mounting.root_asked(wanted, backend), marker
 
     def _mounted(self, volume: state.Volume) -> bool:
@@ -235,21 +231,36 @@ class Volumes:
 
     def _attach(self, volume: state.Volume, end: float) -> Task:
         begun = time.monotonic()
-        root, marker = self._root(volume.wanted)
+        root, marker = self._root(volume.wanted, serving=True)
         source = nfs.source(mounting.asked_of(volume.wanted, root))
         if end - begun < LEAST_SECONDS:  # those before it in the queue took all of its time
             raise HostError("timeout", volume.error or "no time was left for mounting %s" % source)
-        seconds = round(end - begun, 1)
         doing = "mounting %s" % source
+        arguments = (dataclasses.asdict(volume.wanted), root, marker, end)
+        job = Job(_server_of(volume.wanted), "attach", arguments, end, volume.wanted.timeout, doing)
+        known = None
+        pause = FIRST_PAUSE
+        volume.mounting = True
         try:
-            known = yield self._child(lambda: mounting.attach(volume.wanted, root, marker, seconds), seconds, doing)
-        except HostError as error:
-            volume.error = error.message
-            self.log("not mounted", volume=volume.name, error=error.as_dict(volume.name), message=error.message)
-            # One that was killed at its deadline may have been at its last step.
-            yield from self._detached(mounting.path_of(volume.name), lazily=True)
-            state.save(volume)
-            raise
+            while known is None:
+                try:
+                    known = yield job
+                except HostError as error:
+                    if source not in error.message:
+                        error.message = "%s: %s" % (doing, error.message)
+                    volume.error = error.message
+                    again = error.kind == "unreachable" and time.monotonic() + pause + LEAST_TRY < end
+                    told = {"error": error.as_dict(volume.name), "message": error.message}
+                    self.log("not mounted", volume=volume.name, again_in=pause if again else None, **told)
+                    if not again:
+                        # One that was killed at its deadline may have been at its last step.
+                        yield from self._detached(volume.name, job.server, lazily=True)
+                        state.save(volume)
+                        raise
+                    yield Pause(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            volume.mounting = False
         for key in ("asked", "version", "address"):
             setattr(volume, key, known[key])
         volume.error = ""
@@ -271,22 +282,25 @@ class Volumes:
         there = bool(mounts.stack_at(path, mounts.table()))
         if there:
             self._mounted(volume)
-        yield from self._detached(path, lazily)
+        yield from self._detached(volume.name, _server_of(volume.wanted), lazily)
         if there:
             self.log("unmounted", volume=volume.name, seconds=round(time.monotonic() - begun, 4))
 
-    def _detached(self, path: str, lazily: bool) -> Task:
-        """Unmount all that is on ``path``. Whether it is gone is told by mountinfo, not by how the child ended."""
+    def _detached(self, name: str, server: str, lazily: bool) -> Task:
+        """Unmount all that is in a volume's place. Mountinfo tells whether it is gone, not the job."""
+        path = mounting.path_of(name)
         depth = len(mounts.stack_at(path, mounts.table()))
         while depth:
             failure = None
             try:
-                yield self._child(lambda: mounting.detach(path, False), UNMOUNT_SECONDS, "unmounting %s" % path)
+                end = time.monotonic() + UNMOUNT_SECONDS
+                yield Job(server, "detach", (path, False), end, UNMOUNT_SECONDS, "unmounting %s" % path)
             except HostError as error:
                 failure = error
             if failure is not None and lazily and len(mounts.stack_at(path, mounts.table())) == depth:
                 self.log("let go", path=path, why=failure.message)
-                yield self._child(lambda: mounting.detach(path, True), LET_GO_SECONDS, "letting go of %s" % path)
+                end = time.monotonic() + LET_GO_SECONDS
+                yield Job(server, "detach", (path, True), end, LET_GO_SECONDS, "letting go of %s" % path)
             left = len(mounts.stack_at(path, mounts.table()))
             if left >= depth:
                 raise failure or HostError("internal", "%s is still mounted" % path)
@@ -319,10 +333,17 @@ class Volumes:
                     raise HostError("in_use", text, "remove that volume first")
 
 
+def _server_of(wanted: definition.Definition) -> str:
+    """Whose jobs wait for each other."""
+    return wanted.server or "backend " + wanted.backend
+
+
 def status(volume: state.Volume, mounted: bool) -> dict[str, t.Any]:
     """What ``docker volume inspect`` shows of a volume; no server is asked."""
     wanted = volume.wanted
-    health = "mounted" if mounted and not volume.error else "failed" if volume.error else "not mounted"
+    health = "mounted" if mounted else "not mounted"
+    if volume.error or volume.mounting:
+        health = "mounting" if volume.mounting else "failed"
     found: dict[str, t.Any] = {
         "health": health,
         "references": sum(each.count for each in volume.references.values()),

@@ -8,6 +8,7 @@ in the process of the module. Waiting is shared: one poll over the pipes of all 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -38,10 +39,16 @@ class Child:
         self.deadline = time.monotonic() + seconds
         self.answers: list[t.Any] = []
         self.ended = False
+        self._gone = False
         self._error: HostError | None = None
         self._rest = b""
         self.fd, writing = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(self.fd)
+            os.close(writing)
+            raise
         if self.pid == 0:
             os.close(self.fd)
             _serve(work, writing)
@@ -54,14 +61,19 @@ class Child:
 
     def read(self) -> None:
         """Take in what has arrived; at the end of the pipe the child is reaped and ``ended`` is set."""
+        if not self.ended and self.take():
+            self._reap(time.monotonic() + REAP_SECONDS)
+
+    def take(self) -> bool:
+        """Take in what has arrived; True, and ``ended``, at the end of the pipe: ``gone`` reaps it. Never blocks."""
         while not self.ended:
             try:
                 data = os.read(self.fd, 65536)
             except BlockingIOError:
-                return
+                break
             if not data:
-                self._close(kill=False)
-                return
+                self.let_go()
+                break
             self._rest += data
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
@@ -70,17 +82,35 @@ class Child:
                     self._error = HostError.unpacked(value)
                 else:
                     self.answers.append(value)
+        return self.ended
+
+    def kill(self) -> None:
+        """Kill its whole process group. Never blocks: when its pipe ends, it does nothing any more."""
+        with contextlib.suppress(ProcessLookupError):
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has not yet made its group
+                os.kill(self.pid, signal.SIGKILL)
+
+    def let_go(self) -> None:
+        """Hear it no more."""
+        self.ended = True
+        os.close(self.fd)
+
+    def gone(self) -> bool:
+        """True when it has exited; then it is reaped. Never blocks."""
+        self._gone = self._gone or os.waitpid(self.pid, os.WNOHANG) != (0, 0)
+        return self._gone
 
     def expire(self) -> None:
         """End the child at its deadline."""
         if self.ended:
             return
-        left = self._close(kill=True)
-        hint = "check the server and the network, or raise timeout"
-        message = "timed out after %g s while %s" % (self.seconds, self.what)
-        if left:
-            message += "; process %d does not die and was left behind" % self.pid
-        self._error = HostError("timeout", message, hint)
+        self.let_go()
+        self.kill()
+        # From the deadline, not from now: of many children that do not die, only the first is waited for.
+        gone = self._reap(max(self.deadline + REAP_SECONDS, time.monotonic() + LAST_LOOK))
+        self._error = timed_out(self.seconds, self.what, None if gone else self.pid)
 
     def result(self) -> t.Any:
         """The last answer of an ended child; raises its HostError, or ``internal`` when it died without a word."""
@@ -90,27 +120,17 @@ class Child:
             raise HostError("interrupted", "the process that was %s was killed" % self.what, "run it again")
         return self.answers[-1]
 
-    def _close(self, kill: bool) -> bool:
-        """Reap the child, killing its whole process group first when told; True when it would not go."""
-        self.ended = True
-        os.close(self.fd)
-        if kill:
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                os.kill(self.pid, signal.SIGKILL)
-        # From the deadline, not from now: of many children that do not die, only the first is waited for.
-        now = time.monotonic()
-        until = max(self.deadline + REAP_SECONDS, now + LAST_LOOK) if kill else now + REAP_SECONDS
+    def _reap(self, until: float) -> bool:
+        """Wait for its exit; False when it has not by ``until``."""
         try:
             handle = os.pidfd_open(self.pid)
         except OSError:
             handle = -1
         try:
-            while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+            while not self.gone():
                 left = until - time.monotonic()
                 if left <= 0:
-                    return True
+                    return False
                 poll = select.poll()
                 if handle >= 0:
                     poll.register(handle, select.POLLIN)
@@ -118,7 +138,15 @@ class Child:
         finally:
             if handle >= 0:
                 os.close(handle)
-        return False
+        return True
+
+
+def timed_out(seconds: float, what: str, left: int | None) -> HostError:
+    """What a child is told of that met its deadline; ``left``: its pid when it does not die."""
+    message = "timed out after %g s while %s" % (seconds, what)
+    if left is not None:
+        message += "; process %d does not die and was left behind" % left
+    return HostError("timeout", message, "check the server and the network, or raise timeout")
 
 
 def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.NoReturn:

@@ -127,15 +127,16 @@ class Backends:
 
     def observe(self, wanted: t.Sequence[Backend]) -> Seen:
         """See Resource."""
-        users = {"backend:" + each.name for each in wanted}
+        looked_at = [each for each in wanted if each.state != "absent"]
+        users = {"backend:" + each.name for each in looked_at}
 
         def probed(seen: mount.Seen) -> list[str]:
             used = {use["mount"] for user, use in seen.users.items() if user in users}
-            found = [seen.backends[each.name] for each in wanted if each.name in seen.backends]
+            found = [seen.backends[each.name] for each in looked_at if each.name in seen.backends]
             local = [row["config"]["path"] for row in found if row["kind"] == "local_file"]
             return local + [row["path"] for row in seen.rows.values() if row["id"] in used]
 
-        return Seen(probed, max((each.timeout for each in wanted), default=1), self.hung)
+        return Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
 
     def plan(self, wanted: Backend, seen: Seen) -> Plan:
         """See Resource."""
@@ -326,6 +327,16 @@ class Backends:
         if row is None:
             return {"state": wanted.state, **({"kind": wanted.kind} if wanted.kind else {})}
         return described(row, seen)
+
+    def remarks(self, wanted: Backend, seen: Seen) -> list[str]:
+        """See Resource."""
+        row = seen.of("backend:" + wanted.name)
+        if row is not None:
+            return mount.remarks(row, seen)
+        local = seen.backends.get(wanted.name)
+        if local is not None and described(local, seen)["status"] == "unreachable":
+            return ["%s does not answer: check what is mounted there" % local["config"]["path"]]
+        return []
 
     def kinds(self) -> Kinds:
         """See Resource."""

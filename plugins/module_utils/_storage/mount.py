@@ -25,13 +25,23 @@ if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 BASE = "/var/lib/microvm/mounts"
+PROGRAM = "/usr/sbin/mount.nfs"
+"""What systemd mounts NFS with; this collection needs no program for it."""
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
 
 REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "virtiofs")
 """How the types of file systems begin whose server may be dead."""
 
+LOOK_SECONDS = 5.0
+"""How long all looks of a call may take together: who does not answer by then is told as unreachable, no more."""
+
 Hung = tuple[str, t.Optional[int]]
 """A mount that did not answer: its path, and its id in mountinfo (another mount there has another)."""
+
+
+def look_seconds(timeouts: t.Iterable[int]) -> float:
+    """How long the looks of a call may take whose items have these timeouts, s: most of them is for the changes."""
+    return min(LOOK_SECONDS, max(timeouts, default=1) / 2)
 
 
 class Seen:
@@ -190,11 +200,12 @@ def _new(use: Use, seen: Seen) -> Part:
     if use.mounted:
         part.after["mounted"] = "yes"
         part.steps.append(_attach(use, seen, use.path))
+        part.warnings += hidden(use.path, seen, use.seconds) if use.path else []
     elif use.marker:
         part.after["mounted"] = "no"
         part.steps.append(_attach(use, seen, use.path, place=False))
     if use.persistent:
-        part.steps += _write_unit(use.asked, use.path, None)
+        _boot(part, use, use.path, None)
     if not part.steps:
         part.steps.append(Record("register %s" % nfs.source(use.asked)))
     return part
@@ -211,7 +222,7 @@ def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
         each["persistent"] for user, each in seen.users.items() if each["mount"] == row["id"] and user != use.user
     )
     if boots and (unit != units.unit_text(use.asked, path) or not os.path.islink(units.unit_link(path))):
-        part.steps += _write_unit(use.asked, path, unit)
+        _boot(part, use, path, unit)
         if part.before and unit is None:
             part.before["persistent"] = False
         elif part.before and row["asked"] == use.asked:
@@ -265,6 +276,7 @@ def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     attach = _attach(use, seen, path, place=not who, replaces=bool(stack))
     if not who:
         part.steps.append(attach)
+        part.warnings += [] if stack else hidden(path, seen, use.seconds)
         return
     part.pending = who
     part.after["mounted"] = part.before.get("mounted", "no")
@@ -307,10 +319,14 @@ def _detach(path: str, forget: bool, seconds: float) -> Step:
     return steps.DetachMount(path, forget, seconds)
 
 
-def _write_unit(asked: dict[str, t.Any], path: str, previous: str | None) -> list[Step]:
+def _boot(part: Part, use: Use, path: str, previous: str | None) -> None:
+    """Have systemd mount it at boot, and say so when the host lacks the program that does."""
     from ansible_collections.microvm.host.plugins.module_utils._storage import steps
 
-    return [steps.WriteUnit(asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
+    part.steps += [steps.WriteUnit(use.asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
+    if not os.path.exists(PROGRAM):
+        text = "%s is missing, so systemd can't mount it at boot: install nfs-common or nfs-utils (role prepare_host)"
+        part.warnings.append(text % PROGRAM)
 
 
 def _remove_unit(path: str, previous: str) -> list[Step]:
@@ -417,14 +433,58 @@ def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     return found
 
 
+def remarks(row: registry.Row, seen: Seen) -> list[str]:
+    """What to warn of: a server that does not answer, or options of another mount that are in force for this one."""
+    attached = row["attached"] or row["asked"]
+    found = status(row, seen)["status"]
+    if found == "not_mounted":
+        return []
+    told = []
+    server = attached["server"] + (" (%s)" % row["address"] if row["address"] not in (None, attached["server"]) else "")
+    if found == "unreachable":
+        text = (
+            "mounted, but unreachable: %s does not answer for %s; check the server and the network. What uses %s waits"
+        )
+        told.append((text + " until it answers again") % (server, attached["export"], row["path"]))
+    if found == "stale":
+        text = "mounted, but stale: %s no longer knows the export %s; export it there again, or stop what uses %s"
+        told.append((text + " and run this again") % (server, attached["export"], row["path"]))
+    asked, used = nfs.connections(seen.stack(row["path"])[-1], attached)
+    if asked not in (None, used):
+        text = "nconnect=%s is in force, not %s: mounts of %s by one version share connections, the first decides"
+        told.append(text % (used, asked, server))
+    return told
+
+
 def missing(path: str, seen: Seen, seconds: float) -> list[str]:
     """The directories that do not exist yet, ``path`` included, outermost first.
 
     Below somebody's network mount, which may hang, a child looks. Raises HostError ``timeout``.
     """
+    return _looked_at(path, _missing, seen, seconds)
+
+
+def hidden(path: str, seen: Seen, seconds: float) -> list[str]:
+    """A warning when a mount on ``path`` would hide what is there. Raises HostError ``timeout`` as ``missing`` does."""
+    found = _looked_at(path, _some_names, seen, seconds)
+    if not found:
+        return []
+    text = "%s is not empty: the mount hides what is in that directory (%s) until it is unmounted"
+    return [text % (path, ", ".join(found))]
+
+
+def _looked_at(path: str, look: t.Callable[[str], list[str]], seen: Seen, seconds: float) -> list[str]:
     if any(stack[-1].fstype.startswith(REMOTE) for at, stack in seen.stacks.items() if path.startswith(at + "/")):
-        return t.cast("list[str]", deadline.call(lambda: _missing(path), seconds, "looking at %s" % path))
-    return _missing(path)
+        return t.cast("list[str]", deadline.call(lambda: look(path), seconds, "looking at %s" % path))
+    return look(path)
+
+
+def _some_names(path: str) -> list[str]:
+    try:
+        found = sorted(os.listdir(path))
+    except OSError:
+        return []  # missing, or no directory: the step says so
+    return found[:3] + ["..."] * (len(found) > 3)
 
 
 def _missing(path: str) -> list[str]:

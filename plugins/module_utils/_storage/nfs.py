@@ -70,6 +70,15 @@ def shown(mount: mounts.Mount, wanted: Asked) -> dict[str, t.Any]:
     return nfs.shown_options(mount.options, mount.flags, parsed(wanted))
 
 
+def connections(mount: mounts.Mount, wanted: Asked) -> tuple[str | None, str]:
+    """nconnect as asked (None: not) and as the kernel has it, which it keeps once for all mounts of a server.
+
+    mountinfo shows it when it is more than one (fs/nfs/super.c).
+    """
+    shown = dict(option.partition("=")[::2] for option in mount.options)
+    return parsed(wanted).get("nconnect"), shown.get("nconnect", "1")
+
+
 def reach(wanted: Asked, seconds: float) -> net.Address:
     """An address of the server that takes connections. Blocks in the resolver: call it in a child."""
     options = parsed(wanted)
@@ -119,7 +128,7 @@ def _start_statd(wanted: Asked, seconds: float) -> None:
         raise HostError(
             "unsupported",
             "%s: NFSv3 locks need rpc-statd, which does not start: %s" % (source(wanted), error.message),
-            "install nfs-common, or use the option nolock (then one host only may use it)",
+            "install nfs-common or nfs-utils (role prepare_host), or use the option nolock (for one host only)",
             field="version",
         ) from None
 
@@ -137,7 +146,7 @@ def explained(refused: mounts.KernelRefused, wanted: Asked, version: str) -> Hos
     if number in (errno.EPROTONOSUPPORT, errno.ESRCH):
         return HostError("unsupported", said, "the server does not speak this version", field="version")
     if number == errno.ENODEV:
-        return HostError("unsupported", said, "this kernel has no NFS client (module nfs)")
+        return HostError("unsupported", said, "this kernel has no NFS client: its module nfs is missing or blocked")
     if number == errno.ENOSYS:
         return HostError("unsupported", said, "Linux 5.12 or later is needed for the mount API")
     if number == errno.EINVAL:

@@ -102,14 +102,15 @@ class NfsMounts:
 
     def observe(self, wanted: t.Sequence[Mount]) -> mount.Seen:
         """See Resource."""
-        users = {"mount:" + each.name for each in wanted}
-        identities = {nfs.identity(each.use.asked) for each in wanted if each.use is not None}
+        looked_at = [each for each in wanted if each.state not in ("absent", "unmounted")]
+        users = {"mount:" + each.name for each in looked_at}
+        identities = {nfs.identity(each.use.asked) for each in looked_at if each.use is not None}
 
         def probed(seen: mount.Seen) -> list[str]:
             used = {use["mount"] for user, use in seen.users.items() if user in users}
             return [row["path"] for row in seen.rows.values() if row["identity"] in identities or row["id"] in used]
 
-        return mount.Seen(probed, max((each.timeout for each in wanted), default=1), self.hung)
+        return mount.Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
 
     def plan(self, wanted: Mount, seen: mount.Seen) -> Plan:
         """See Resource."""
@@ -130,6 +131,7 @@ class NfsMounts:
         shared = seen.by_identity(nfs.identity(use.asked))
         if not use.path and row is None and shared is None:
             use = dataclasses.replace(use, path=mount.default_path(use.base, use.asked))
+        use = dataclasses.replace(use, seconds=wanted.timeout)
         part = mount.present(use, seen)
         plan = Plan(
             wanted.name,
@@ -166,6 +168,11 @@ class NfsMounts:
             return found
         persistent = bool(seen.users["mount:" + wanted.name]["persistent"])
         return dict(described_row(row, seen, persistent), state=wanted.state)
+
+    def remarks(self, wanted: Mount, seen: mount.Seen) -> list[str]:
+        """See Resource."""
+        row = seen.of("mount:" + wanted.name)
+        return mount.remarks(row, seen) if row else []
 
     def kinds(self) -> Kinds:
         """See Resource."""

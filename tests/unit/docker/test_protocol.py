@@ -125,10 +125,10 @@ def test_a_client_that_waits_before_it_sends_its_body(driver: Driver) -> None:
 
 
 def test_an_error_names_errno_and_remedy(driver: Driver) -> None:
-    driver.call("Create", Name="v", Opts=dict(NAS, server="none"))
-    told = (500, {"Err": "none:2049: Connection refused; start it (unreachable, ECONNREFUSED)"})
+    driver.call("Create", Name="v", Opts=dict(NAS, server="none", timeout="1"))
+    told = (500, {"Err": "mounting none:/data: none:2049: Connection refused; start it (unreachable, ECONNREFUSED)"})
     assert driver.call("Mount", Name="v", ID="a") == told
-    assert driver.call("Get", Name="v")[1]["Volume"]["Status"]["error"] == "none:2049: Connection refused"
+    assert driver.call("Get", Name="v")[1]["Volume"]["Status"]["error"] == told[1]["Err"].partition(";")[0]
 
 
 def test_200_connections_and_slow_ones_among_them(driver: Driver) -> None:
@@ -165,10 +165,30 @@ def test_a_dead_server_delays_nobody(driver: Driver) -> None:
     assert driver.kernel.mounted() == ["v"]
 
 
+def test_a_server_that_is_starting_is_waited_for(driver: Driver) -> None:
+    driver.call("Create", Name="v", Opts=dict(NAS, server="none"))
+    with driver.connect() as client:
+        client.sendall(request_of("/VolumeDriver.Mount", b'{"Name": "v", "ID": "a"}'))
+        driver.until(lambda: [line.get("again_in") for line in driver.log()][-2:] == [0.5, 1.0])
+        status = driver.call("Get", Name="v")[1]["Volume"]["Status"]
+        assert (status["health"], status["error"]) == ("mounting", "mounting none:/data: none:2049: Connection refused")
+        (driver.folder / "up").touch()
+        assert answer_of(client)[0] == 200
+    assert driver.call("Get", Name="v")[1]["Volume"]["Status"]["health"] == "mounted"
+
+
+def test_a_server_that_does_not_start_is_told_of_within_the_timeout(driver: Driver) -> None:
+    driver.call("Create", Name="v", Opts=dict(NAS, server="none", timeout="3"))
+    begun = time.monotonic()
+    assert "ECONNREFUSED" in driver.call("Mount", Name="v", ID="a")[1]["Err"]
+    assert 0.5 <= time.monotonic() - begun < 3
+    assert driver.call("Get", Name="v")[1]["Volume"]["Status"]["health"] == "failed"
+
+
 def random_request(dice: random.Random) -> tuple[bytes, float]:
     """Anything from a proper call to noise, and how long to wait for its answer."""
     values: list[t.Any] = ["v%d" % dice.randrange(8), "", None, 7, [], {}, "x" * 300, "../etc", True, "\u0000"]
-    opts: list[t.Any] = [None, NAS, dict(NAS, server="none"), {"x": "y"}, [], "text", {"server": 1}]
+    opts: list[t.Any] = [None, NAS, dict(NAS, server="none", timeout="1"), {"x": "y"}, [], "text", {"server": 1}]
     body = {"Name": dice.choice(values[: dice.choice((1, 1, 1, 10))]), "ID": dice.choice(("a", "b", None, 9))}
     if dice.random() < 0.4:
         body["Opts"] = dice.choice(opts)

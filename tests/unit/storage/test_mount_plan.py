@@ -289,3 +289,66 @@ def test_what_is_missing_below_a_network_mount_is_looked_for_in_a_child(
     with pytest.raises(HostError, match="while looking at") as caught:
         mount.missing(wanted, world.seen(), 0.2)
     assert caught.value.kind == "timeout"
+
+
+def test_a_mount_over_files_names_the_directory(world: World, tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "home"
+    place.mkdir()
+    assert world.plan(use(path=str(place))).warnings == []
+    for name in ("a", "b", "c", "d"):
+        (place / name).touch()
+    (warning,) = world.plan(use(path=str(place))).warnings
+    assert warning.startswith("%s is not empty" % place) and "(a, b, c, ...)" in warning
+    world.made(use())
+    world.lines = []
+    assert world.plan(use()).warnings == []
+    world.lines = [LINE % PATH]
+    world.looks[str(place)] = {"status": "ok"}
+    assert world.plan(use()).warnings == []  # mounted: not told again
+
+
+@pytest.fixture(autouse=True)
+def with_mount_program(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    program = tmp_path / "mount.nfs"
+    program.touch()
+    monkeypatch.setattr(mount, "PROGRAM", str(program))
+    return program
+
+
+def test_a_host_without_the_program_is_told_what_boot_needs(world: World, with_mount_program: pathlib.Path) -> None:
+    with_mount_program.unlink()
+    (warning,) = world.plan(use()).warnings
+    assert "mount.nfs is missing" in warning and "nfs-common" in warning and "prepare_host" in warning
+    assert world.plan(use(persistent=False)).warnings == []
+
+
+def remarks(world: World) -> list[str]:
+    seen = world.seen()
+    row = seen.of("mount:vms")
+    assert row is not None
+    return mount.remarks(row, seen)
+
+
+@pytest.mark.parametrize("status", ["unreachable", "stale"])
+def test_a_server_that_does_not_answer_is_named_with_its_address(world: World, status: str) -> None:
+    world.made(use())
+    assert remarks(world) == []
+    world.looks[PATH] = {"status": status}
+    (remark,) = remarks(world)
+    assert remark.startswith("mounted, but %s: nas1 (10.77.0.71) " % status)
+    assert "/export/rw" in remark and PATH in remark
+    world.lines = []
+    assert remarks(world) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"), [("", "nconnect=1 is in force, not 4"), ("nconnect=2,", "nconnect=2"), ("nconnect=4,", "")]
+)
+def test_connections_of_another_mount_are_told(world: World, shown: str, told: str) -> None:
+    world.made(use(options=["nconnect=4"]), (LINE % PATH).replace("proto=tcp,", "proto=tcp," + shown))
+    assert [remark[: len(told)] for remark in remarks(world)] == ([told] if told else [])
+    assert world.plan(use(options=["nconnect=4"])).steps == []
+
+
+def test_looks_leave_time_for_the_change() -> None:
+    assert [mount.look_seconds(each) for each in ([2], [15], [2, 60], [])] == [1, 5, 5, 0.5]

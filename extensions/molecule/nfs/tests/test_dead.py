@@ -47,7 +47,7 @@ def test_dead_server(hv1: Managed, served: NfsServer, asked: Asked, back: Back, 
     dead = dict.fromkeys(("nas", "nolock"), "unreachable")
     assert {name: item["status"] for name, item in found.items()} == {"filer": "ok", "local": "ok", **dead}
     for name in dead:
-        assert f"{name}: mounted, but unreachable" in backends.warnings
+        assert f"{name}: mounted, but unreachable: nas1 (" in backends.warnings
 
     assert mounts.failed and not mounts.changed, mounts.result
     assert mounts.errors("mounts") == {"new": "unreachable"}
