@@ -340,6 +340,11 @@ class Machines:
         row = seen.rows.get(wanted.name)
         return dict(found, **described(row, seen)) if row else found
 
+    def remarks(self, wanted: Wanted, seen: Seen) -> list[str]:
+        """See Resource."""
+        silent = wanted.state != "absent" and seen.status(wanted.name) == "unreachable"
+        return ["it runs, but its hypervisor does not answer"] if silent else []
+
     def kinds(self) -> Kinds:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._machines import steps

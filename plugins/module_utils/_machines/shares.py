@@ -150,6 +150,10 @@ class Shares:
             found["restart_required"] = seen.machines.outdated(wanted.vm, row["config"])
         return dict(found, **described(wanted.vm, share)) if share else found
 
+    def remarks(self, wanted: Wanted, seen: Seen) -> list[str]:
+        """See Resource."""
+        return []
+
     def kinds(self) -> Kinds:
         """See Resource."""
         return self.machines.kinds()
