@@ -21,8 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host and three NFS servers."""
-    with borrow("faults", servers=["nfs", "nfs", "nfs"]) as lab:
+    """One host that can run machines, and three NFS servers."""
+    with borrow("faults", servers=["nfs", "nfs", "nfs"], machines=True) as lab:
         yield lab
 
 

@@ -48,7 +48,8 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
     """
     for option in ("kernel", "initrd"):
         if config[option] and not os.path.isfile(config[option]):
-            raise HostError("not_found", "there is no file %s" % config[option], "", field=prefix + option)
+            hint = "put it there; microvm_images of the role microvm downloads it"
+            raise HostError("not_found", "there is no file %s" % config[option], hint, field=prefix + option)
     if chosen.kind == "firecracker":
         with open(config["kernel"], "rb") as file:
             if file.read(4) != ELF:

@@ -32,6 +32,7 @@ from ansible_collections.microvm.host.plugins.module_utils._shares import virtio
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
+    from ansible_collections.microvm.host.plugins.module_utils._core.plan import Step
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 LOOK_SECONDS = 15.0
@@ -67,6 +68,7 @@ class Seen:
         self.states = self._states()
         self.checked: set[str] = set()
         self._daemon: virtiofs.Daemon | None = None
+        self._tool: tuple[str, str, list[Step]] | None = None
 
     def _states(self) -> dict[str, str]:
         """running, paused or starting of each active machine; unreachable when its hypervisor does not answer."""
@@ -81,6 +83,12 @@ class Seen:
             return control.connect(self.rows[name]["kind"], places.control_socket(name)).state()
         except HostError as error:
             return "starting" if error.kind == "not_found" else "unreachable"
+
+    def tool(self, tool: t.Callable[[], Tool]) -> tuple[str, str, list[Step]]:
+        """What ``planned`` of the host tool says; looked up once, for all items."""
+        if self._tool is None:
+            self._tool = tool().planned()
+        return self._tool
 
     def status(self, name: str) -> str:
         """running, paused, starting, unreachable; stopped, or absent when there is no definition."""
@@ -148,7 +156,6 @@ class Machines:
 
     def __init__(self, tool: t.Callable[[], Tool]) -> None:
         self.tool = tool
-        self._tool: t.Any = None
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Wanted:
         """See Resource."""
@@ -248,7 +255,7 @@ class Machines:
         plan.commit = commit
         if plan.steps:
             plan.notes["restart_required"] = seen.outdated(name, config) and not restart and wanted.state != "stopped"
-        self._with_tool(plan)
+        with_tool(plan, seen.tool(self.tool))
         return plan
 
     def _definition(self, wanted: Wanted, row: registry.Row | None) -> Config:
@@ -324,11 +331,6 @@ class Machines:
 
         plan.commit = commit
         return plan
-
-    def _with_tool(self, plan: Plan) -> None:
-        if self._tool is None:
-            self._tool = self.tool().planned()
-        with_tool(plan, self._tool)
 
     def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
         """See Resource."""
