@@ -162,11 +162,42 @@ images:
       size: 67108864
       volumes: [web1-root]
 machines:
-  description: Virtual machines. Always empty in this version.
+  description: Machines, each as RV(microvm.host.microvm#module:machines) has it.
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - name: web1
+      status: running
+      hypervisor: qemu
+      accelerator: tcg
+      vcpus: 1
+      memory: 67108864
+      autostart: true
+      restart_required: false
+      unit: microvm@web1.service
+      user: mvm-web1
+      directory: /var/lib/microvm/machines/web1
+      console: /var/lib/microvm/machines/web1/log/console.log
+      disks: [/srv/web1.raw]
+      taps: [mv278b9fe80]
+      macs: ["02:06:4f:9f:69:00"]
+      shares: [{tag: home, proto: virtiofs, source: /srv/home}]
+machine_shares:
+  description: Directories shared with machines, each as RV(microvm.host.virtiofs_share#module:shares) has it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: "web1:home"
+      vm: web1
+      tag: home
+      proto: virtiofs
+      source: /srv/home
+      mount_point: /home
+      read_only: false
+      unit: microvm-fs@web1@home.socket
+      socket: /run/microvm/web1/fs-home.sock
 shares:
   description: SMB shares, each as RV(microvm.host.smb_share#module:shares) has it.
   returned: success
@@ -296,13 +327,16 @@ docker_volumes:
       drift: []
       error: ""
 locks:
-  description: Backends, mounts, shares, LUNs and volumes that a run is changing right now, by the locks it holds.
+  description: >-
+    Backends, mounts, SMB shares, LUNs, volumes, machines and their shares that a run is changing right now, by the
+    locks it holds.
   returned: success
   type: list
   elements: dict
   contains:
     resource:
-      description: What it is, V(backend), V(mount), V(share), V(target) or V(volume).
+      description:
+        - What it is, V(backend), V(mount), V(share), V(target), V(volume), V(machine) or V(machine_share).
       returned: always
       type: str
     name:

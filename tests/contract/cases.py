@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.lab.samba import USERS
 from tests.lab.target import TARGETS, iqn
+from tests.machines import guests
 
 Arguments = dict[str, Any]
 SERVER = "nas1"
@@ -54,7 +55,8 @@ class Item:
 class Case:
     """Items of one module: one-item mode runs the first, list mode the others.
 
-    ``covers``: option to choice, what this case is the fixture of. ``given``: calls of other modules beforehand.
+    ``covers``: option to choice, what this case is the fixture of. ``given``: module and arguments of what its items
+    need, made first.
     """
 
     module: str
@@ -148,6 +150,30 @@ def _volumes(what: str, state: str, begin: tuple[Arguments, ...], **change: Any)
     return Case("storage_volume", what, tuple(items), {"state": state}, VOLUME_GIVEN)
 
 
+def _machines(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
+    """The first has a disk, a tap and a share; the guest is guests.TOY: it boots and powers off at once."""
+    items = []
+    for number in (1, 2, 3):
+        own: Arguments = {"name": f"web{number}", "kernel": guests.TOY, "memory": "64MiB"}
+        if number == 1:
+            own.update(disks=[{"path": guests.DISK}], interfaces=[{"type": "tap"}])
+        before = tuple({**own, **each} for each in begin)
+        items.append(Item({**own, "state": state, **change}, before, row=row))
+    return Case("microvm", what, tuple(items), {"state": state})
+
+
+def _machine_shares(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
+    """Two of one machine that runs, one of another; one is of 9p."""
+    items = []
+    for number, vm in enumerate(("web1", "web1", "web2")):
+        own: Arguments = {"vm": vm, "tag": f"share{number}", "source": "/usr/share/keyrings"}
+        own.update({"proto": "9p"} if number == 2 else {"mount_point": "/keys%d" % number})
+        items.append(Item({**own, "state": state, **change}, tuple({**own, **each} for each in begin), row=row))
+    machines = [{"name": name, "kernel": guests.TOY, "memory": "64MiB"} for name in ("web1", "web2")]
+    machines[1]["state"] = "present"
+    return Case("virtiofs_share", what, tuple(items), {"state": state}, (("microvm", {"machines": machines}),))
+
+
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -238,10 +264,20 @@ CASES = (
     _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
     _driver("edited", "present", ({},), prime=False),
     _driver("was there", "absent", ({},)),
+    _machines("new", "present", ()),
+    _machines("edited and restarted", "present", ({},), vcpus=2, restart="if_needed"),
+    _machines("new", "started", ()),
+    _machines("paused before", "started", ({"state": "paused"},)),
+    _machines("started before", "stopped", ({},)),
+    _machines("started before", "paused", ({},)),
+    _machines("started before", "absent", ({},), row=False),
+    _machine_shares("new", "present", ()),
+    _machine_shares("edited", "present", ({},), read_only=True),
+    _machine_shares("was there", "absent", ({},), row=False),
 )
 
 INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}
 """Info modules: they give ok each time."""
 
-ACTS: dict[tuple[str, str], str] = {}
+ACTS: dict[tuple[str, str], str] = {("microvm", "restarted"): "a restart is what is asked for, not a state to be in"}
 """(module, state) that is an act and so gives changed each time, with the reason. Nothing else is exempt."""

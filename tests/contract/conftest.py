@@ -12,13 +12,15 @@ import pytest
 from tests.contract import snapshot
 from tests.contract.controller import Controller
 from tests.lab import Host, Lab, NfsServer, borrow
+from tests.machines import guests
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host; an NFS, an SMB and an iSCSI server."""
-    with borrow("contract", servers=["nfs", "smb", "iscsi"]) as lab:
+    """One prepared host with guests to run; an NFS, an SMB and an iSCSI server."""
+    with borrow("contract", servers=["nfs", "smb", "iscsi"], machines=True) as lab:
         snapshot.install(lab.hosts[snapshot.HOST])
+        guests.install(lab.hosts[snapshot.HOST])
         yield lab
 
 

@@ -20,6 +20,7 @@ from tests.gates.paths import environment
 from tests.lab import Host, Lab, NfsServer, SmbServer, counts
 from tests.lab.samba import USERS
 from tests.lab.target import TARGETS
+from tests.machines import guests
 
 Documented = dict[str, Any]
 
@@ -68,6 +69,8 @@ class Examples:
             "/mnt/tank/images": "/export/ro",
             "/mnt/tank/iso": "/export/e01",
             "/mnt/tank/vms": "/export/rw",
+            "/var/lib/microvm/images/vmlinuz": guests.TOY,
+            "/srv/web1.raw": guests.DISK,
             "export: /vol/vol0": "export: /export/e02",
             "export: /scratch": "export: /export/rw2",
             "export: /templates": "export: /export/ro",
@@ -213,6 +216,13 @@ def results_of_luns(controller: Controller, host: Host, spec: Spec) -> Iterator[
     yield from (checked, made, pending)
 
 
+DEFINED: dict[str, dict[str, Any]] = {
+    "microvm": {"name": "kept", "kernel": guests.TOY},
+    "virtiofs_share": {"vm": "kept", "tag": "usr", "source": "/usr"},
+}
+"""Modules that mount nothing, and an item of each that can be had."""
+
+
 def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Result]:
     """What the examples do not show: check mode, a mount in use, an option at fault, a program that fails."""
     if spec.name == "storage_volume":
@@ -233,6 +243,15 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
         let_go()
         yield from (checked, made, pending)
         args = {**args, "name": "new", **other}
+    if spec.name == "virtiofs_share":
+        (missing,) = controller.run(Task(task, {"vm": "none", **args, "tag": "a", "source": "/usr"}))
+        controller.run(Task("microvm", {**DEFINED["microvm"], "state": "present"}))
+        (assuming,) = controller.run(Task(task, {**DEFINED[task], "source": "/srv/none"}, check=True))
+        yield from (missing, assuming)
+    if spec.name == "microvm":
+        (assuming,) = controller.run(Task(task, {"name": "new", "kernel": "/srv/guests/none"}, check=True))
+        yield assuming
+    args = args or dict(DEFINED.get(spec.name, {}))
     (invalid,) = controller.run(Task(task, {**args, "timeout": 0}))
     assert invalid["error"]["field"] == "timeout"
     host.ssh("cat > /usr/local/sbin/systemctl; chmod +x /usr/local/sbin/systemctl", stdin=BROKEN)
@@ -280,6 +299,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     mount = {"server": "nas1", "export": "/export/ro", "read_only": True}
     share = {"server": "smb1", "share": "s05", "username": "svc", "password": USERS["svc"]}
     lun = {**LUN, "layout": "thin", "portals": ["san1:3261"]}
+    machine = {**DEFINED["microvm"], "shares": [{"tag": "usr", "source": "/usr"}]}
     volume = {"name": "web1-root", "backend": "nas", "size": "1MiB", "snapshots": ["fresh"]}
     controller.run(
         Task("storage_backend", backends),
@@ -287,6 +307,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         Task("smb_share", share),
         Task("iscsi_lvm", lun),
         Task("storage_volume", volume),
+        Task("microvm", machine),
     )
     host.ssh(BESIDE)
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
@@ -301,6 +322,8 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         "volumes": documented("storage_volume")["volumes"]["contains"],
         "targets": documented("iscsi_lvm")["targets"]["contains"],
         **{name: keys[name]["contains"] for name in ("docker_volumes", "images", "jobs", "orphans")},
+        "machines": documented("microvm")["machines"]["contains"],
+        "machine_shares": documented("virtiofs_share")["shares"]["contains"],
     }
     for result in (bare, populated):
         compared = Comparison()

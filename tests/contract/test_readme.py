@@ -23,6 +23,7 @@ from tests.contract.controller import Controller
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
 from tests.lab import Host, Lab, counts
+from tests.machines import guests
 
 README = (MIRROR / "README.md").read_text()
 PASSWORD = "example"
@@ -55,6 +56,8 @@ class Names:
             "/tank/images": "/export/ro",
             "tank-vms": "export-rw",
             "192.0.2.1": dead,
+            "/var/lib/microvm/images/vmlinuz": guests.TOY,
+            "/srv/images/web1.raw": guests.DISK,
         }
 
     def of(self, text: str) -> str:

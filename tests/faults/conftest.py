@@ -21,8 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One prepared host; three NFS servers, an SMB and an iSCSI server."""
-    with borrow("faults", servers=["nfs", "nfs", "nfs", "smb", "iscsi"]) as lab:
+    """One host that can run machines; three NFS servers, an SMB and an iSCSI server."""
+    with borrow("faults", servers=["nfs", "nfs", "nfs", "smb", "iscsi"], machines=True) as lab:
         yield lab
 
 

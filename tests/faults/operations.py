@@ -112,5 +112,12 @@ def pairs(server: str, files: str) -> list[Pair]:
             ("docker_volume_driver", {"state": "absent"}),
             blank=TOOL,
         ),
+        Pair(
+            "machine",
+            (LOCAL,),
+            ("microvm", {"name": "web1", "state": "present", "kernel": "/etc/fstab", "interfaces": [{}]}),
+            ("microvm", {"name": "web1", "state": "absent"}),
+            blank=TOOL,
+        ),
         Pair("first", (), LOCAL, (backend, {"name": "local", "state": "absent"}), blank=("/var/lib/microvm/volumes",)),
     ]

@@ -35,6 +35,8 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
     ("storage_backend", "iscsi_lvm"): {"kind": "iscsi_lvm", **LUN},
     ("storage_volume", ""): {"name": "input", "size": "1MiB"},
     ("docker_volume_driver", ""): {"name": "nfsd"},
+    ("microvm", ""): {"name": "input", "kernel": "/boot/vmlinuz"},
+    ("virtiofs_share", ""): {"vm": "input", "tag": "input", "source": "/srv"},
     ("host_info", ""): {},
 }
 """Arguments that are fine, by module and kind: one option at a time is then made hostile."""
@@ -64,7 +66,10 @@ KIND_OF = {
 LONE = ("docker_volume_driver",)
 """Modules of which there is one item only: none is tried behind another."""
 
-BY_NAME = {
+FIRST = {"microvm": {"name": "first"}, "virtiofs_share": {"tag": "first"}}
+"""What makes the first item of a list another than the second."""
+
+BY_NAME: dict[str, list[Any]] = {
     "name": corpus.NAMES,
     "server": corpus.SERVERS,
     "export": [value for value in corpus.PATHS if value not in ("//", "///")],
@@ -97,6 +102,34 @@ BY_NAME = {
 }
 OF_MODULE = {("iscsi_lvm", "username"): corpus.CHAP_NAMES}
 """Of an option that another module knows by the same name."""
+OF_MACHINES = {
+    "vm": corpus.NAMES,
+    "tag": corpus.NAMES,
+    "kernel": [value for value in corpus.PATHS if value not in ("//", "///")],
+    "vcpus": corpus.SECONDS,
+    "memory": corpus.MEMORY,
+    "memory_limit": corpus.MEMORY,
+    "kernel_args": corpus.WORDS,
+    "disks": corpus.STRUCTURES,
+    "interfaces": corpus.STRUCTURES,
+    "shares": corpus.STRUCTURES,
+    "vsock": [*corpus.COUNTS, 1, 2],
+    "credentials": corpus.CREDENTIALS,
+    "stop_timeout": corpus.SECONDS,
+    "cpu_limit": [*corpus.COUNTS, 25501],
+    "thread_pool_size": [*corpus.COUNTS, 65],
+    "extra_args": corpus.ARGUMENTS,
+    "translate_uid": corpus.ARGUMENTS,
+    "translate_gid": corpus.ARGUMENTS,
+    "source": [value for value in corpus.PATHS if isinstance(value, str) and value.startswith(("/", ".", "\n"))],
+    "mount_point": corpus.PATHS,
+    "owner": ["root"],
+    "group": ["root"],
+    "mode": ["0755", "u=rwx"],
+}
+"""Owner, group and mode are refused for a source that is not made."""
+OF_MACHINES["binary"] = OF_MACHINES["initrd"] = OF_MACHINES["kernel"]
+BY_NAME.update(OF_MACHINES)
 BY_TYPE = {"bool": corpus.BOOLEANS, "int": corpus.SECONDS}
 
 
@@ -154,6 +187,8 @@ def _alone(spec: Spec, name: str, value: Any) -> Case:
 
 def _listed(spec: Spec, name: str, value: Any) -> Case:
     base = _base(spec, name)
+    if spec.name in FIRST:
+        return Case(spec.name, {spec.plural: [{**base, **FIRST[spec.name]}, {**base, name: value}]}, name, value)
     others = {"path": "/var/lib/microvm/first", "share": "vms2", "export": "/export/rw2", "lun": 2}
     other = {key: text for key, text in others.items() if key in base}
     return Case(spec.name, {spec.plural: [{**base, "name": "first", **other}, {**base, name: value}]}, name, value)

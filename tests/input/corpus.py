@@ -285,6 +285,18 @@ FILE_SYSTEMS: list[Any] = [
 
 SNAPSHOTS: list[Any] = [[""], ["A"], ["a", "a"], ["../x"], ["a/b"], ["a@b"], [f"a{NUL}"], ["a" * 64], "a b", {}, [{}]]
 
+MEMORY: list[Any] = [
+    *("", " ", "x", "1GB", "1.5GiB", "1 GiB", "-1", "0", "1KiB", "1g", "GiB", "0x10M", "9" * 30, f"64MiB{NUL}"),
+    *(-1, 1, 1.5, True, [], ["1GiB"], {}, {"a": 1}, 2**70, "64MiB\n", "∞", "$(id)"),
+]
+COUNTS: list[Any] = ["", " ", "x", "1.5", "0x10", "-", f"15{NUL}", -1, 2**31 * 4, 10**30, 1.5, [], [15], {}, {"a": 15}]
+WORDS: list[Any] = ["a\nb", f"a{NUL}", f"a{BELL}", f"{ESCAPE}a", f"{RTL}a", f"a{ZERO_WIDTH}", f"a{HALF}", "a\rb"]
+ARGUMENTS: list[Any] = [*([word] for word in [*WORDS, ""]), {}, {"a": 1}]
+CREDENTIALS: list[Any] = [
+    *("x", 5, ["a"], {"a/b": "/x"}, {"": "/x"}, {"a" * 32: "/x"}, {"a b": "/x"}, {"a": "x"}, {"a": ""}, {"a": 5}),
+    *({"a": []}, {"a": "/x:y"}, {"a": "/x\ny"}, {"a": "/../x"}, {"a,b": "/x"}),
+]
+
 STRUCTURES: list[Any] = [
     *("x", "a=b", "a,b", f"{NUL}", 5, -1, 1.5, True, ["x"], [5], [None], [[]], [[{}]], [True], {"name": {}}),
     *([{"nosuch": 1}], [{"../x": 1}], [{f"na{NUL}me": 1}], [{"": 1}], [{"name": "a"}, None]),

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--hosts", type=int, default=1, metavar="N", help="hosts hv1..hvN (default: 1)")
     up.add_argument("--servers", default="", help=f"comma list of {', '.join(SERVER_KINDS)}; a kind may be repeated")
     up.add_argument("--suite", choices=SUITES, default="trixie", help="userspace of the hosts")
+    up.add_argument("--machines", action="store_true", help="prepared hosts with QEMU and virtiofsd")
     up.add_argument("--prepared", action="store_true", help="hosts with the NFS client installed already")
     up.add_argument("--mem", type=int, default=1024, metavar="MB", help="memory of a host (default: 1024)")
     down = commands.add_parser("down", parents=[common], help="take a lab away")
@@ -99,7 +100,9 @@ def _log(lab: Lab, name: str, lines: int) -> str:
 def _up(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     kinds = [kind for kind in arguments.servers.split(",") if kind]
-    lab = Lab.up(arguments.name, arguments.hosts, kinds, arguments.suite, arguments.prepared, arguments.mem)
+    lab = Lab.up(
+        arguments.name, arguments.hosts, kinds, arguments.suite, arguments.prepared, arguments.mem, arguments.machines
+    )
     say(f"lab {lab.name} is up after {time.monotonic() - started:.0f} s; inventory: {lab.inventory}")
 
 

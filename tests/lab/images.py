@@ -205,7 +205,7 @@ def _build_host(recipe: Recipe, kernel: Kernel, mirror: Mirror, proxy: str) -> P
         run(*chroot, "useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", HOST_USER)
         run(*chroot, "systemctl", "mask", *MASKED)
         run(*chroot, "systemctl", "enable", *ENABLED)
-        if recipe.variant == "prepared":
+        if recipe.variant in ("prepared", "machines"):
             _mask_generators(tree)
         run(*chroot, "systemctl", "set-default", "multi-user.target")
         run(*chroot, "apt-cache", "gencaches")

@@ -132,17 +132,18 @@ class Lab:
         suite: str = "trixie",
         prepared: bool = False,
         memory: int = 1024,
+        machines: bool = False,
     ) -> Lab:
         """Bring a lab up, or add what a running one lacks; returns when every host answers ssh and every server serves.
 
-        `servers` lists kinds of SERVER_KINDS, one word per server; `memory` is MiB per host. When a new lab cannot be
-        brought up, nothing of it is left.
+        `servers` lists kinds of SERVER_KINDS, one word per server; `memory` is MiB per host; `machines` means
+        prepared hosts that have the hypervisor too. When a new lab cannot be brought up, nothing of it is left.
         """
         ensure_machine()
         unknown = set(servers) - set(SERVER_KINDS)
         if unknown:
             raise LabError(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(SERVER_KINDS)}")
-        variant = "prepared" if prepared else "bare"
+        variant = "machines" if machines else "prepared" if prepared else "bare"
         wanted_hosts = [(f"hv{n}", FIRST_HOST + n - 1, host_recipe(suite, variant)) for n in range(1, hosts + 1)]
         filer = host_recipe("trixie", "filer")
         wanted_hosts += [(f"filer{n}", FIRST_FILER + n - 1, filer) for n in range(1, servers.count("knfsd") + 1)]

@@ -14,12 +14,14 @@ HOST_PACKAGES = (
 ).split(",")
 """A bare host: nothing that the role prepare_host installs."""
 
+PREPARED = [
+    *("nfs-common", "cifs-utils", "open-iscsi", "lvm2", "thin-provisioning-tools"),
+    *("qemu-utils", "xfsprogs", "btrfs-progs"),
+]
 VARIANTS: dict[str, list[str]] = {
     "bare": [],
-    "prepared": [
-        *("nfs-common", "cifs-utils", "open-iscsi", "lvm2", "thin-provisioning-tools"),
-        *("qemu-utils", "xfsprogs", "btrfs-progs"),
-    ],
+    "prepared": PREPARED,
+    "machines": [*PREPARED, "qemu-system-x86", "virtiofsd"],
     "filer": ["nfs-common", "nfs-kernel-server", "rpcbind", "xfsprogs"],
 }
 """Packages of a host on top of HOST_PACKAGES."""

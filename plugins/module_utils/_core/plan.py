@@ -83,7 +83,7 @@ class Plan:
     locks: tuple[str, ...] = ()
     seconds: float = 15.0
     notes: dict[str, t.Any] = dataclasses.field(default_factory=dict)
-    assumes: HostError | None = None
+    assumes: list[HostError] = dataclasses.field(default_factory=list)
     """What the run would fail with, unless an earlier task of the play has seen to it by then."""
     warnings: list[str] = dataclasses.field(default_factory=list)
 

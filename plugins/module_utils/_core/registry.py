@@ -70,6 +70,12 @@ CREATE TABLE docker_volumes (
   opts TEXT NOT NULL,
   created TEXT NOT NULL
 );
+CREATE TABLE machines (
+  name TEXT PRIMARY KEY,
+  config TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  accelerator TEXT NOT NULL
+);
 CREATE TABLE journal (
   id TEXT PRIMARY KEY,
   resource TEXT NOT NULL,

@@ -143,11 +143,12 @@ def _plan(resource: Resource, item: Item, seen: t.Any) -> None:
     except HostError as error:
         item.error = error
         return
-    if item.plan.assumes is not None and item.check:
-        item.plan.notes["assumes"] = [item.plan.assumes.message]
-        item.plan.warnings.append("planned as if an earlier task had seen to this: %s" % item.plan.assumes.message)
-    elif item.plan.assumes is not None:
-        item.error = item.plan.assumes
+    if item.plan.assumes and item.check:
+        told = [error.message for error in item.plan.assumes]
+        item.plan.notes["assumes"] = told
+        item.plan.warnings.append("planned as if an earlier task had seen to this: %s" % "; ".join(told))
+    elif item.plan.assumes:
+        item.error = item.plan.assumes[0]
 
 
 def _prove(items: t.Sequence[Item]) -> None:

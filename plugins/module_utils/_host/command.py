@@ -27,6 +27,11 @@ def only_read() -> None:
     _reading_only = True
 
 
+def reading_only() -> bool:
+    """Whether ``only_read`` was called."""
+    return _reading_only
+
+
 def find(program: str) -> str | None:
     """The path of a program of the host, sbin directories included; None when it is not installed."""
     return shutil.which(program, path=SEARCH)

@@ -14,6 +14,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 
 DIRECTORY = "/run/microvm/locks"
 POLL_SECONDS = 0.05
+_ours: set[str] = set()
+"""The locks that this process holds."""
 
 
 def held() -> list[dict[str, t.Any]]:
@@ -48,11 +50,15 @@ def holding(resource: str, name: str, seconds: float, directory: str | None = No
 
     ``directory`` has the lock files of what is not a host's own; by default DIRECTORY.
 
-    The file stays: removing it would let two processes lock two files of one name.
+    A lock that this process holds already is held: items of one call may share it. The file stays: removing it would
+    let two processes lock two files of one name.
     """
     directory = directory or DIRECTORY
-    os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, "%s-%s" % (resource, name))
+    if path in _ours:
+        yield
+        return
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         until = time.monotonic() + seconds
@@ -72,8 +78,10 @@ def holding(resource: str, name: str, seconds: float, directory: str | None = No
             time.sleep(POLL_SECONDS)  # flock(2) knows no time limit: the wait is for the lock, up to the deadline
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        _ours.add(path)
         yield
     finally:
+        _ours.discard(path)
         # Not by closing alone: a child that hangs in the kernel has the descriptor too.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -11,6 +11,8 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
+GROUP = "microvm"
+"""The primary group of all machines' users: the disks of volumes belong to it."""
 LONGEST_NAME = 63
 LONGEST_PATH = 4096
 LONGEST_COMPONENT = 255

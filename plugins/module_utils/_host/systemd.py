@@ -12,6 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import command
 DIRECTORY = "/etc/systemd/system"
 RELOAD_SECONDS = 90.0
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.")
+_WORD = PLAIN | frozenset("-/=,@%+$")
 _ESCAPED = [chr(byte) if chr(byte) in PLAIN else "\\x%02x" % byte for byte in range(256)]
 
 
@@ -32,6 +33,19 @@ def unit_of_path(path: str) -> str:
 def literal(value: str) -> str:
     """A value for a unit file in which no specifier is expanded."""
     return value.replace("%", "%%")
+
+
+def quoted(argument: str) -> str:
+    """One word of a command line in a unit file, quoted when it has to be: systemd.service(5), Command lines."""
+    text = literal(argument)
+    if argument and _WORD.issuperset(argument):
+        return text
+    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def command_line(argv: t.Sequence[str]) -> str:
+    """A program and its arguments for ExecStart= and its like: no specifier, no variable is expanded."""
+    return " ".join([quoted(argv[0]), *(quoted(each).replace("$", "$$") for each in argv[1:])])
 
 
 def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int, ordering: t.Sequence[str] = ()) -> str:

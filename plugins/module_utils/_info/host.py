@@ -10,14 +10,14 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
-from ansible_collections.microvm.host.plugins.module_utils._info import docker, volumes
+from ansible_collections.microvm.host.plugins.module_utils._info import docker, machines, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount
 
 LOOKING = 0.8
 """The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
 LUNS = 0.3
 """Of it for LUNs, which are looked at first."""
-LOCKED = frozenset({"backend", "mount", "share", "target", "volume"})
+LOCKED = frozenset({"backend", "mount", "share", "target", "volume", "machine", "machine_share"})
 """Resources whose locks are told of; the others are inner ones."""
 
 
@@ -41,7 +41,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
         "mounts": _mounts(seen, "mount"),
         **volumes.gather(seen, max(0.0, until - time.monotonic()), refresh),
-        "machines": [],
+        **machines.gather(),
         "shares": _mounts(seen, "share"),
         "targets": [
             dict(iscsi_lvm.described(row, luns.looks[user]), name=user[7:], state=_state(row))

@@ -20,7 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, diskfs, files
+from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, diskfs, files, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import Lease
 from ansible_collections.microvm.host.plugins.module_utils._storage import probe
@@ -36,7 +36,6 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.file_store i
 )
 
 UNDO_SECONDS = 30.0
-GROUP = "microvm"
 """Virtual machines run in this group where there is one."""
 NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -152,7 +151,7 @@ def _for_machines(descriptor: int) -> None:
     """Let the group of virtual machines use a disk, where there is one and the server lets us."""
     os.fchmod(descriptor, 0o660)
     with contextlib.suppress(KeyError, PermissionError):
-        os.fchown(descriptor, -1, grp.getgrnam(GROUP).gr_gid)
+        os.fchown(descriptor, -1, grp.getgrnam(names.GROUP).gr_gid)
 
 
 def _write_label(hidden: str, values: dict[str, t.Any]) -> None:

@@ -172,7 +172,7 @@ class Volumes:
             {},
             after,
             [Record("make volume %s" % wanted.name)],
-            assumes=HostError("not_found", text, "add it with storage_backend", field=wanted.prefix + "backend"),
+            assumes=[HostError("not_found", text, "add it with storage_backend", field=wanted.prefix + "backend")],
         )
 
     def _new(self, wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Plan:
@@ -209,7 +209,7 @@ class Volumes:
         making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
         beside = seen.store(backend)
         plan = self._plan(wanted, {}, {"backend": backend, "size": size})
-        plan.assumes = assumes
+        plan.assumes += [assumes] if assumes else []
         if wanted.image:
             plan.after["image"] = wanted.image.asked
         if wanted.filesystem:

@@ -97,7 +97,7 @@ def _switch(target: str, link: str, nonce: str) -> None:
 
 def _needed() -> bool:
     with registry.reading() as connection:
-        for kept in ("mount_users WHERE persistent = 1", "targets WHERE logged_in = 1"):
+        for kept in ("mount_users WHERE persistent = 1", "targets WHERE logged_in = 1", "machines"):
             if registry.rows(connection, "SELECT 1 FROM %s LIMIT 1" % kept):
                 return True
     installing = [

@@ -25,11 +25,19 @@ def main(version: str) -> int:
     lock.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="how long to wait for a holder to end")
     lock.add_argument("--volume", action="append", required=True, dest="volumes", help="can be given many times")
     lock.add_argument("program", nargs="*", help="behind --: the program, with its arguments")
+    stopper = commands.add_parser("vm-stop", help="stop a microVM: ask its guest to power off, then end its hypervisor")
+    stopper.add_argument("kind", choices=["qemu", "firecracker", "cloud_hypervisor"])
+    stopper.add_argument("socket", help="where the hypervisor listens")
+    stopper.add_argument("seconds", type=float, help="how long the guest may take")
     asked = parser.parse_args()
     if asked.command == "lock":
         from ansible_collections.microvm.host.plugins.module_utils._tool import hold
 
         return hold.run(asked.volumes, asked.holder, asked.takeover, asked.wait, asked.program)
+    if asked.command == "vm-stop":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import stop
+
+        return stop.run(asked.kind, asked.socket, asked.seconds)
     if asked.command == "nfsd":
         from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
 

@@ -12,6 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import loc
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import steps as machines
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     file_steps,
     filesystems,
@@ -46,7 +47,14 @@ def run() -> int:
 
 def settle(log: Log) -> bool:
     """Undo or finish what dead runs left; a run that lives has its lock and is left alone. False: some stay open."""
-    kinds = {**steps.KINDS, **iscsi_steps.KINDS, **file_steps.KINDS, **docker.KINDS, **install.KINDS}
+    kinds = {
+        **steps.KINDS,
+        **iscsi_steps.KINDS,
+        **file_steps.KINDS,
+        **docker.KINDS,
+        **machines.KINDS,
+        **install.KINDS,
+    }
     done = True
     for resource, name in sorted({(row["resource"], row["name"]) for row in journal.left_open()}):
         try:

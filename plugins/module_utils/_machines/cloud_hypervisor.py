@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cloud Hypervisor: the command line of a definition. Private to microvm.host.
+
+Options are those of version 39 and later (its own --help). Never run by this project's tests: no binary was at hand.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config
+from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
+from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
+
+
+def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
+    """The words that start the machine in the foreground."""
+    words = [chosen.binary, "--api-socket", "path=" + places.control_socket(name)]
+    words += ["--cpus", "boot=%d" % config["vcpus"]]
+    # virtiofsd reads and writes the guest's memory
+    words += ["--memory", "size=%dM" % (config["memory"] // MIB) + (",shared=on" if config["shares"] else "")]
+    words += ["--kernel", config["kernel"]]
+    words += ["--initramfs", config["initrd"]] if config["initrd"] else []
+    args = ["console=ttyS0", *shares.kernel_arguments(config["shares"]), *config["kernel_args"].split()]
+    words += ["--cmdline", " ".join(args)]
+    words += ["--console", "off", "--serial", "file=%s/console.log" % places.logs(name)]
+    for disk in config["disks"]:
+        text = "path=%s,readonly=%s" % (_value(disk["path"]), "on" if disk["read_only"] else "off")
+        text += ",direct=on" if disk["cache"] == "none" else ""
+        words += ["--disk", "%s,image_type=raw,serial=%s" % (text, disk["serial"])]
+    for index, each in enumerate(config["interfaces"]):
+        words += ["--net", "tap=%s,mac=%s" % (places.tap(name, index), each["mac"])]
+    for share in config["shares"]:
+        words += ["--fs", "tag=%s,socket=%s" % (share["tag"], places.share_socket(name, share["tag"]))]
+    if config["vsock"]:
+        socket = os.path.join(places.runtime(name), "vsock.sock")
+        words += ["--vsock", "cid=%d,socket=%s" % (config["vsock"], socket)]
+    if config["balloon"]:
+        words += ["--balloon", "size=0,deflate_on_oom=on"]
+    return [*words, *config["extra_args"]]
+
+
+def _value(text: str) -> str:
+    """A path as a value in a list of options. Raises HostError ``unsupported`` for one that would end there."""
+    if "," in text or '"' in text or "[" in text:
+        raise HostError("unsupported", "cloud_hypervisor can't take the path %s" % text, "use one without a comma")
+    return text

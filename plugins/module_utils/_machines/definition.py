@@ -1,0 +1,288 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines as users write them, validated. Private to microvm.host.
+
+Pure: nothing here looks at the host. What is refused because of the host is in ``hypervisor`` and ``kernel``.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
+
+Config = dict[str, t.Any]
+"""A validated definition, JSON-able; its keys are those of SPEC. ``memory`` and ``memory_limit`` are bytes."""
+
+HYPERVISORS = ("auto", "qemu", "firecracker", "cloud_hypervisor")
+SHARING = {"virtiofs": ("qemu", "cloud_hypervisor"), "9p": ("qemu",)}
+"""The hypervisors that have a protocol."""
+MIB = 1 << 20
+SLOTS = 24
+"""virtio-mmio devices of QEMU's machine microvm with acpi=on: the 25th fails with "No 'virtio-bus' bus found"."""
+LONGEST_SERIAL = 20
+"""VIRTIO_BLK_ID_BYTES."""
+OURS = frozenset(
+    {"-M", "-machine", "-accel", "-daemonize", "-pidfile", "-S", "-incoming", "--api-sock", "--api-socket"}
+)
+"""Arguments that would change what the unit and the modules rely on."""
+
+DISK: dict[str, dict[str, t.Any]] = {
+    "path": {"type": "path", "required": True},
+    "serial": {"type": "str"},
+    "read_only": {"type": "bool", "default": False},
+    "cache": {"type": "str", "default": "writeback", "choices": ["writeback", "none"]},
+    "io": {"type": "str", "default": "threads", "choices": ["threads", "native", "io_uring"]},
+}
+INTERFACE: dict[str, dict[str, t.Any]] = {
+    "type": {"type": "str", "default": "tap", "choices": ["tap", "user"]},
+    "bridge": {"type": "str"},
+    "mac": {"type": "str"},
+}
+SPEC: dict[str, dict[str, t.Any]] = {
+    "hypervisor": {"type": "str", "choices": list(HYPERVISORS)},
+    "binary": {"type": "path"},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"]},
+    "vcpus": {"type": "int"},
+    "memory": {"type": "raw"},
+    "kernel": {"type": "path"},
+    "initrd": {"type": "path"},
+    "kernel_args": {"type": "str"},
+    "disks": {"type": "list", "elements": "dict", "options": DISK},
+    "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
+    "shares": {"type": "list", "elements": "dict", "options": shares.SPEC},
+    "vsock": {"type": "int"},
+    "balloon": {"type": "bool"},
+    "credentials": {"type": "dict"},
+    "autostart": {"type": "bool"},
+    "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always"]},
+    "stop_timeout": {"type": "int"},
+    "cpu_limit": {"type": "int"},
+    "memory_limit": {"type": "raw"},
+    "extra_args": {"type": "list", "elements": "str"},
+}
+"""The options that make a definition, without defaults: so that one that is given can be told from one that is not."""
+DEFAULTS: Config = {
+    "hypervisor": "auto",
+    "binary": "",
+    "accelerator": "auto",
+    "vcpus": 1,
+    "memory": 512 * MIB,
+    "initrd": "",
+    "kernel_args": "",
+    "disks": [],
+    "interfaces": [],
+    "shares": [],
+    "vsock": 0,
+    "balloon": False,
+    "credentials": {},
+    "autostart": True,
+    "restart_policy": "on-failure",
+    "stop_timeout": 60,
+    "cpu_limit": 0,
+    "memory_limit": 0,
+    "extra_args": [],
+}
+
+
+def name_of(value: t.Any, field: str) -> str:
+    """The name of a machine. Raises HostError ``invalid``."""
+    name = names.name(value, field, places.LONGEST_NAME)
+    if name in places.RESERVED:
+        names.refuse(field, "%s is a directory of this collection" % name, "choose another name")
+    return name
+
+
+def given_of(given: t.Mapping[str, t.Any]) -> list[str]:
+    """The options of a definition that the user wrote."""
+    return [option for option in SPEC if given.get(option) is not None]
+
+
+def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
+    """The definition that an item's options make. Raises HostError ``invalid`` naming the field."""
+    config: Config = {key: default if item.get(key) is None else item[key] for key, default in DEFAULTS.items()}
+    if item.get("kernel") is None:
+        hint = "the path of a bzImage or vmlinux on the host"
+        raise HostError("invalid", "%skernel is required for a definition" % prefix, hint, field=prefix + "kernel")
+    for option in ("kernel", "initrd", "binary"):
+        if item.get(option) is not None:
+            config[option] = names.absolute_path(item[option], prefix + option)
+    _number(config["vcpus"], 1, 255, prefix + "vcpus")
+    config["memory"] = _whole_mib(config["memory"], prefix + "memory", 32 * MIB)
+    config["memory_limit"] = _whole_mib(config["memory_limit"], prefix + "memory_limit", 0)
+    if 0 < config["memory_limit"] < config["memory"]:
+        names.refuse(prefix + "memory_limit", "it is less than memory", "leave room for the hypervisor itself")
+    _number(config["cpu_limit"], 0, 100 * 255, prefix + "cpu_limit")
+    _number(config["stop_timeout"], 1, 3600, prefix + "stop_timeout")
+    if config["vsock"] != 0:
+        _number(config["vsock"], 3, 2**32 - 2, prefix + "vsock")
+    if not config["kernel_args"].isprintable():
+        names.refuse(prefix + "kernel_args", "it has a character that cannot be seen")
+    config["disks"] = [_disk(disk, index, prefix) for index, disk in enumerate(config["disks"])]
+    for key in ("path", "serial"):
+        _refuse_twice(config["disks"], key, prefix + "disks")
+    config["interfaces"] = [_interface(each, name, index, prefix) for index, each in enumerate(config["interfaces"])]
+    _refuse_twice(config["interfaces"], "mac", prefix + "interfaces")
+    directory = places.directory(name)
+    config["shares"] = [
+        shares.asked(share, "%sshares[%d]." % (prefix, index), directory)
+        for index, share in enumerate(config["shares"])
+    ]
+    config["credentials"] = _credentials(config["credentials"], prefix + "credentials")
+    for index, word in enumerate(config["extra_args"]):
+        field = "%sextra_args[%d]" % (prefix, index)
+        if not word.isprintable() or not word:
+            names.refuse(field, "%s is not an argument" % names.shown(word))
+        if word.split("=")[0] in OURS:
+            names.refuse(field, "%s is set by this collection" % names.shown(word), "leave it out")
+    refuse_impossible(config, name, prefix)
+    return config
+
+
+def refuse_impossible(config: Config, name: str, prefix: str) -> None:
+    """Refuse what no host could run: by the hypervisor that is asked for, and by the shares together."""
+    kind = config["hypervisor"]
+    shares.refuse_duplicates(config["shares"], prefix)
+    for index, share in enumerate(config["shares"]):
+        field = "%sshares[%d]." % (prefix, index)
+        able = SHARING[share["proto"]]
+        if kind not in ("auto", *able):
+            text = "%s has no %s" % (kind, share["proto"])
+            names.refuse(field + "proto", text, "%s can" % " and ".join(able))
+        path = places.share_socket(name, share["tag"])
+        if len(path.encode()) > places.LONGEST_SOCKET:
+            text = "the socket %s would be longer than %d bytes" % (path, places.LONGEST_SOCKET)
+            names.refuse(field + "tag", text, "use a shorter tag")
+    if kind in ("firecracker", "cloud_hypervisor"):
+        _refuse_of_qemu(config, kind, prefix)
+        return
+    if config["memory"] == 2048 * MIB:
+        hint = "use 2047MiB or 2049MiB"
+        names.refuse(prefix + "memory", "QEMU's machine microvm hangs with exactly 2048 MiB", hint)
+    devices = slots(config)
+    if devices > SLOTS:
+        text = "the machine would have %d devices, it has room for %d" % (devices, SLOTS)
+        names.refuse(prefix + "disks", text, "use fewer disks, interfaces and shares")
+
+
+def _refuse_of_qemu(config: Config, kind: str, prefix: str) -> None:
+    """What only QEMU can do."""
+    if config["accelerator"] == "tcg":
+        names.refuse(prefix + "accelerator", "%s has no emulation, it needs KVM" % kind, "use hypervisor: qemu")
+    for index, each in enumerate(config["interfaces"]):
+        if each["type"] == "user":
+            field = "%sinterfaces[%d].type" % (prefix, index)
+            names.refuse(field, "%s has no user network" % kind, "use a tap, or hypervisor: qemu")
+    if config["credentials"]:
+        names.refuse(prefix + "credentials", "they are passed by QEMU's fw_cfg", "use hypervisor: qemu")
+    if kind != "firecracker":
+        return
+    _number(config["vcpus"], 1, 32, prefix + "vcpus")
+    for index, disk in enumerate(config["disks"]):
+        if disk["cache"] != "writeback" or disk["io"] == "native":
+            field = "%sdisks[%d].%s" % (prefix, index, "io" if disk["io"] == "native" else "cache")
+            names.refuse(field, "firecracker reads and writes through the page cache only", "leave it out")
+
+
+def slots(config: Config) -> int:
+    """The virtio devices of a machine; the random number generator is always there."""
+    return (
+        1
+        + len(config["disks"])
+        + len(config["interfaces"])
+        + len(config["shares"])
+        + bool(config["vsock"])
+        + bool(config["balloon"])
+    )
+
+
+def digest(config: Config) -> str:
+    """Eight hex digits of what a machine is started with: what may change while it runs is left out."""
+    live = ("autostart", "restart_policy", "stop_timeout", "cpu_limit", "memory_limit")
+    found = {key: value for key, value in config.items() if key not in live}
+    found["shares"] = [{**share, "create": None} for share in config["shares"]]
+    return names.hash8(json.dumps(found, sort_keys=True))
+
+
+def _number(value: int, least: int, most: int, field: str) -> None:
+    if not least <= value <= most:
+        names.refuse(field, "%d is not within %d to %d" % (value, least, most))
+
+
+def _whole_mib(value: t.Any, field: str, least: int) -> int:
+    if value == 0 and least == 0:
+        return 0
+    size = names.size(int(value) if isinstance(value, str) and value.isdigit() else value, field, max(least, MIB))
+    if size % MIB:
+        names.refuse(field, "%s is not a whole number of MiB" % names.shown(value), "as in 512MiB")
+    return size
+
+
+def _disk(disk: dict[str, t.Any], index: int, prefix: str) -> dict[str, t.Any]:
+    field = "%sdisks[%d]." % (prefix, index)
+    serial = (
+        "disk%d" % index if disk.get("serial") is None else names.name(disk["serial"], field + "serial", LONGEST_SERIAL)
+    )
+    if disk["io"] == "native" and disk["cache"] != "none":
+        names.refuse(field + "io", "native needs cache: none", "the kernel's asynchronous I/O bypasses the page cache")
+    return {
+        "path": names.absolute_path(disk["path"], field + "path"),
+        "serial": serial,
+        "read_only": bool(disk["read_only"]),
+        "cache": disk["cache"],
+        "io": disk["io"],
+    }
+
+
+def _interface(each: dict[str, t.Any], name: str, index: int, prefix: str) -> dict[str, t.Any]:
+    field = "%sinterfaces[%d]." % (prefix, index)
+    bridge = each.get("bridge") or ""
+    if bridge and each["type"] != "tap":
+        names.refuse(field + "bridge", "only a tap is a port of a bridge", "leave it out, or use type: tap")
+    if bridge and (
+        len(bridge) > 15
+        or not bridge.isascii()
+        or not bridge.replace("-", "").replace(".", "").replace("_", "").isalnum()
+    ):
+        names.refuse(field + "bridge", "%s is not the name of an interface" % names.shown(bridge))
+    mac = places.mac(name, index) if each.get("mac") is None else _mac(each["mac"], field + "mac")
+    return {"type": each["type"], "bridge": bridge, "mac": mac}
+
+
+def _mac(value: str, field: str) -> str:
+    parts = value.lower().split(":")
+    if len(parts) != 6 or not all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts):
+        names.refuse(field, "%s is not a MAC address" % names.shown(value), "as in 02:00:00:12:34:56")
+    if int(parts[0], 16) & 1:
+        names.refuse(field, "%s is a group address" % names.shown(value), "the lowest bit of the first byte must be 0")
+    return ":".join(parts)
+
+
+def _credentials(value: dict[str, t.Any], field: str) -> dict[str, str]:
+    found = {}
+    for key, path in value.items():
+        if (
+            not isinstance(key, str)
+            or not 0 < len(key) <= 31
+            or not key.replace(".", "").replace("-", "").replace("_", "").isalnum()
+        ):
+            names.refuse(field, "%s is not the name of a credential" % names.shown(key))
+        where = "%s.%s" % (field, key)
+        found[key] = names.absolute_path(path, where)
+        if ":" in path:
+            names.refuse(where, "%s has a colon" % names.shown(path), "systemd separates name and path by one")
+    return found
+
+
+def _refuse_twice(items: t.Sequence[dict[str, t.Any]], key: str, field: str) -> None:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        if item[key] in seen:
+            names.refuse(
+                "%s[%d].%s" % (field, index, key), "%s is that of number %d too" % (item[key], seen[item[key]])
+            )
+        seen[item[key]] = index

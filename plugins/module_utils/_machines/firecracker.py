@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Firecracker: configuration file and command line of a definition. Private to microvm.host.
+
+Keys are those of its API description (src/firecracker/swagger/firecracker.yaml), as of version 1.8. Not run on real
+hardware by this project's tests.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, digest
+from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
+
+BASE_ARGS = "console=ttyS0 reboot=k panic=1 i8042.noaux i8042.nomux i8042.dumbkbd"
+"""Its defaults but ``nomodule``, which distributions' kernels can't live with; by ``reboot=k`` a guest ends it."""
+
+
+def config_file(config: Config, name: str) -> str:
+    """Where the configuration is; its name changes with what it says."""
+    return os.path.join(places.directory(name), "firecracker-%s.json" % digest(config))
+
+
+def configuration(config: Config, name: str) -> dict[str, t.Any]:
+    """The content of the configuration file."""
+    boot: dict[str, t.Any] = {"kernel_image_path": config["kernel"]}
+    if config["initrd"]:
+        boot["initrd_path"] = config["initrd"]
+    boot["boot_args"] = " ".join([BASE_ARGS, *config["kernel_args"].split()])
+    found: dict[str, t.Any] = {
+        "boot-source": boot,
+        "machine-config": {"vcpu_count": config["vcpus"], "mem_size_mib": config["memory"] // MIB},
+        "drives": [_drive(disk) for disk in config["disks"]],
+        "network-interfaces": [
+            {"iface_id": "net%d" % index, "host_dev_name": places.tap(name, index), "guest_mac": each["mac"]}
+            for index, each in enumerate(config["interfaces"])
+        ],
+        "entropy": {},
+    }
+    if config["vsock"]:
+        found["vsock"] = {"guest_cid": config["vsock"], "uds_path": os.path.join(places.runtime(name), "vsock.sock")}
+    if config["balloon"]:
+        found["balloon"] = {"amount_mib": 0, "deflate_on_oom": True}
+    return found
+
+
+def _drive(disk: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        "drive_id": disk["serial"].replace("-", "_").replace(".", "_"),
+        "path_on_host": disk["path"],
+        "is_root_device": False,  # true would put root=/dev/vda on the kernel's command line
+        "is_read_only": disk["read_only"],
+        "cache_type": "Writeback",  # its default drops the guest's flushes
+        "io_engine": "Async" if disk["io"] == "io_uring" else "Sync",
+    }
+
+
+def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
+    """The words that start the machine in the foreground; the console is standard output, so the journal has it."""
+    words = [chosen.binary, "--id", name.replace(".", "-").replace("_", "-")]
+    words += ["--api-sock", places.control_socket(name), "--config-file", config_file(config, name)]
+    return [*words, *config["extra_args"]]

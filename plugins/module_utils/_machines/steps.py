@@ -1,0 +1,349 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps that make machines, start and stop them. Private to microvm.host."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import grp
+import os
+import pwd
+import shutil
+import time
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import control, places, stop, unit
+
+ORDER_SECONDS = 30.0
+"""For systemctl, which only gives an order, and for programs that change users."""
+SOURCE_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeUser(Step):
+    """Make the user ``user``, which is not there; and its group, which the machines share."""
+
+    user: str
+
+    def describe(self) -> str:
+        return "make the user %s" % self.user
+
+    def apply(self, known: Known) -> None:
+        with contextlib.suppress(KeyError):
+            pwd.getpwnam(self.user)
+            return
+        try:
+            grp.getgrnam(names.GROUP)
+        except KeyError:
+            # 9: another item of another call was faster
+            command.run(["groupadd", "--system", names.GROUP], ORDER_SECONDS, writes=True, ok=(0, 9))
+        words = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--gid", names.GROUP]
+        words += ["--shell", "/usr/sbin/nologin", "--comment", "microvm.host", self.user]
+        command.run(words, ORDER_SECONDS, writes=True)
+
+    def undo(self, known: Known) -> None:
+        remove_user(self.user)
+
+
+def remove_user(user: str) -> None:
+    """Remove a user that ``MakeUser`` made; one that somebody else has is left."""
+    try:
+        if pwd.getpwnam(user).pw_gecos != "microvm.host":
+            return
+    except KeyError:
+        return
+    command.run(["userdel", user], ORDER_SECONDS, writes=True, ok=(0, 6))
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeSource(Step):
+    """Make the directory of a share, which is missing, with an owner, a group (names or numbers) and a mode (octal)."""
+
+    path: str
+    owner: str
+    group: str
+    mode: str
+
+    def describe(self) -> str:
+        return "make the directory %s" % self.path
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._make(), SOURCE_SECONDS, "making %s" % self.path)
+
+    def _make(self) -> Known:
+        made = files.make_directories(self.path)
+        try:
+            shutil.chown(self.path, _id(self.owner), _id(self.group))
+            os.chmod(self.path, int(self.mode, 8))
+        except (LookupError, OSError) as error:
+            for folder in reversed(made):
+                files.remove_empty(folder)
+            if isinstance(error, OSError):
+                raise files.from_os(error, "making the directory %s" % self.path) from None
+            raise HostError(
+                "not_found", "%s: %s" % (self.path, error), "name a user and a group of this host"
+            ) from None
+        return {"made:" + self.path: made}
+
+    def undo(self, known: Known) -> None:
+        made = known.get("made:" + self.path, [self.path])
+        deadline.call(
+            lambda: [files.remove_empty(path) for path in reversed(made)], SOURCE_SECONDS, "removing it again"
+        )
+
+
+def _id(name: str) -> t.Any:
+    return int(name) if name.isdigit() else name
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteMachine(Step):
+    """Have the files ``texts`` and no others; ``previous``: what there was of both, null for nothing."""
+
+    name: str
+    texts: dict[str, str]
+    previous: dict[str, str | None]
+    autostart: bool
+    autostarted: bool
+    nonce: str
+
+    def describe(self) -> str:
+        return "%s the units of the machine %s" % ("write" if self.texts else "remove", self.name)
+
+    def apply(self, known: Known) -> None:
+        for path, text in self.previous.items():
+            if files.text_of(path) != text:
+                raise HostError("busy", "%s was changed since it was looked at" % path, "run it again")
+        for path in self.previous:
+            _put(path, self.texts.get(path), self.nonce)
+        _link(self.name, self.autostart)
+
+    def finish(self, known: Known) -> None:
+        """The sockets of shares that are no more; a daemon behind one serves the running machine to its end."""
+        gone = [os.path.basename(path) for path, text in self.previous.items() if text and path not in self.texts]
+        sockets = [name for name in gone if name.endswith(".socket")]
+        if sockets and self.texts:
+            command.run(["systemctl", "stop", *sockets], ORDER_SECONDS, True, (0, 5))
+
+    def undo(self, known: Known) -> None:
+        for path, text in self.previous.items():
+            files.forget(path, self.nonce)
+            if files.text_of(path) == self.texts.get(path):  # else it was not written, or by somebody else since
+                _put(path, text, self.nonce)
+        _link(self.name, self.autostarted)
+        files.remove_empty(places.directory(self.name))
+        files.remove_empty(places.BASE)
+        systemd.reload_units()
+
+
+def _put(path: str, text: str | None, nonce: str) -> None:
+    if text is None:
+        files.remove(path)
+        return
+    files.make_directories(os.path.dirname(path))
+    files.write(path, text.encode(), 0o755 if os.path.basename(path) == "run" else 0o644, nonce)
+
+
+def _link(name: str, there: bool) -> None:
+    """Have systemd start the machine at boot, or not."""
+    link = places.autostart_link(name)
+    if not there:
+        files.remove(link)
+        return
+    files.make_directories(os.path.dirname(link))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(places.unit_file(places.unit(name)), link)
+    except OSError as error:
+        raise files.from_os(error, "linking %s" % link) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class StopMachine(Step):
+    """Stop a running machine. ``again``: it is stopped to be started anew, so an undo starts what there was."""
+
+    name: str
+    kind: str
+    seconds: float
+    again: bool
+
+    def describe(self) -> str:
+        return "stop the machine %s" % self.name
+
+    def apply(self, known: Known) -> deadline.Child:
+        limit = self.seconds + stop.QUIT_SECONDS + unit.GIVE_UP + ORDER_SECONDS
+        return deadline.Child(lambda send: self._stop(), limit, "stopping the machine %s" % self.name)
+
+    def _stop(self) -> Known:
+        how = stop.gracefully(self.kind, places.control_socket(self.name), self.seconds)
+        command.run(
+            ["systemctl", "stop", places.unit(self.name)], self.seconds + unit.GIVE_UP + ORDER_SECONDS, writes=True
+        )
+        return {"stopped": "killed" if how == "left" else how}
+
+    def undo(self, known: Known) -> None:
+        if self.again:
+            command.run(["systemctl", "start", "--no-block", places.unit(self.name)], ORDER_SECONDS, writes=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class StartMachine(Step):
+    """Start a machine that does not run and wait until its processors do. ``disks``: path, and whether to write.
+
+    ``reload``: its units are new to systemd.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    disks: list[list[str | bool]]
+    reload: bool
+
+    def describe(self) -> str:
+        return "start the machine %s" % self.name
+
+    def apply(self, known: Known) -> deadline.Child:
+        if self.reload:
+            systemd.reload_units()
+        return deadline.Child(lambda send: self._start(), self.seconds, "starting the machine %s" % self.name)
+
+    def _start(self) -> Known:
+        until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
+        for path, writable in self.disks:
+            try_disk(str(path), bool(writable), places.user(self.name))
+        service = places.unit(self.name)
+        command.run(["systemctl", "reset-failed", service], ORDER_SECONDS, True, (0, 1))
+        begun = "%.3f" % time.time()
+        command.run(["systemctl", "start", service], self.seconds, writes=True)
+        while True:
+            state = _value(service, "ActiveState")
+            if state != "active":
+                raise failed_start(self.name, begun)
+            try:
+                if control.connect(self.kind, places.control_socket(self.name)).state() != "starting":
+                    return {"started": True}
+            except HostError:  # it does not listen yet, or waits for a share's daemon
+                if time.monotonic() >= until:
+                    raise failed_start(self.name, begun) from None
+            time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
+
+    def undo(self, known: Known) -> None:
+        """What this step started goes; nobody in it has worked yet."""
+        if not os.path.exists(places.unit_file(places.unit(self.name))):
+            return
+        command.run(["systemctl", "kill", "--signal=KILL", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
+        command.run(["systemctl", "stop", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
+        command.run(["systemctl", "reset-failed", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
+
+
+def _value(service: str, key: str) -> str:
+    return command.run(["systemctl", "show", "--value", "--property=" + key, service], ORDER_SECONDS, False).strip()
+
+
+def failed_start(name: str, since: str) -> HostError:
+    """Why a machine does not run: what its hypervisor said, out of the journal."""
+    words = ["journalctl", "--unit", places.unit(name), "--unit", places.fs_unit(name, "*")]
+    words += ["--since", "@" + since, "--output=cat", "--lines=40"]
+    lines = command.run([*words, "--no-pager", "--quiet"], ORDER_SECONDS, writes=False).splitlines()
+    systemds = ("microvm@", "microvm-fs@", "Starting ", "Started ", "Stopp")
+    said = [line for line in lines if line.strip() and not line.startswith(systemds)]
+    text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
+    hint = "journalctl -u %s has all of it" % places.unit(name)
+    return HostError("refused", text, hint, stderr="\n".join(said[-20:]))
+
+
+def try_disk(path: str, writable: bool, user: str) -> None:
+    """Open a disk as the machine's user will, in a process of its own. Raises HostError naming disk and user."""
+    entry = pwd.getpwnam(user)
+
+    def work() -> bool:
+        os.setgroups([entry.pw_gid])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        try:
+            os.close(os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC))
+        except FileNotFoundError:
+            hint = "make it, or its backend is not mounted"
+            raise HostError("not_found", "there is no disk %s" % path, hint) from None
+        except PermissionError:
+            verb = "write to" if writable else "read"
+            text = "the user %s may not %s the disk %s" % (user, verb, path)
+            hint = "give it to the group %s with mode 0660, and let that group into its directory" % names.GROUP
+            raise HostError("refused", text, hint) from None
+        except OSError as error:
+            raise files.from_os(error, "opening the disk %s" % path) from None
+        return True
+
+    deadline.call(work, ORDER_SECONDS, "opening the disk %s" % path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PauseMachine(Step):
+    """Stop the processors of a running machine, or let them go on (``pause`` false)."""
+
+    name: str
+    kind: str
+    pause: bool
+
+    def describe(self) -> str:
+        return "%s the machine %s" % ("pause" if self.pause else "resume", self.name)
+
+    def apply(self, known: Known) -> None:
+        self._order(self.pause)
+
+    def undo(self, known: Known) -> None:
+        with contextlib.suppress(HostError):  # it may have gone since: then there is nothing to let go on
+            self._order(not self.pause)
+
+    def _order(self, pause: bool) -> None:
+        hypervisor = control.connect(self.kind, places.control_socket(self.name))
+        if (hypervisor.state() == "paused") != pause:
+            (hypervisor.pause if pause else hypervisor.resume)()
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveMachine(Step):
+    """What is left when the units of a stopped machine are gone: helpers that run, sockets, taps, log and user.
+
+    Its disks and the sources of its shares stay, those below its own directory too.
+    """
+
+    name: str
+    units: list[str]
+
+    def describe(self) -> str:
+        return "remove the user %s, its sockets and its log" % places.user(self.name)
+
+    def finish(self, known: Known) -> None:
+        command.run(["systemctl", "stop", *self.units], stop.QUIT_SECONDS + ORDER_SECONDS, True, (0, 5))
+        command.run(["systemctl", "reset-failed", *self.units], ORDER_SECONDS, True, (0, 1))
+        for path in glob.glob("/sys/class/net/%s*" % places.tap(self.name, 0)[:-1]):
+            command.run(["ip", "link", "delete", os.path.basename(path)], ORDER_SECONDS, writes=True)
+        for folder in (places.runtime(self.name), places.logs(self.name)):
+            if os.path.isdir(folder) and not os.path.islink(folder):
+                shutil.rmtree(folder)
+        files.remove_empty(places.directory(self.name))
+        files.remove_empty(places.BASE)
+        remove_user(places.user(self.name))
+
+
+KINDS: dict[str, type[Step]] = {
+    kind.__name__: kind
+    for kind in (
+        MakeUser,
+        MakeSource,
+        WriteMachine,
+        StopMachine,
+        StartMachine,
+        PauseMachine,
+        RemoveMachine,
+        Record,
+        ReloadUnits,
+    )
+}

@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything a machine is on disk: its units, its configuration, the script for people. Private to microvm.host.
+
+Wants= and After= order a machine behind its mounts, taps and shares. Requires= or RequiresMountsFor= would fail it once
+and for all when a server is late; so its start fails by itself, and systemd tries again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._host import names, systemd
+from ansible_collections.microvm.host.plugins.module_utils._machines import (
+    cloud_hypervisor,
+    firecracker,
+    network,
+    places,
+    qemu,
+)
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, digest
+from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
+from ansible_collections.microvm.host.plugins.module_utils._shares import virtiofs
+
+GIVE_UP = 30
+"""Seconds that systemd leaves to a stop beyond the guest's own time."""
+DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock")
+HIDDEN = ("/home", "/root", "/run/user")
+HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_VSOCK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+DevicePolicy=closed""".splitlines()
+
+
+def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
+    """The words that start a machine, whatever runs it."""
+    if chosen.kind == "qemu":
+        return qemu.command_line(config, name, chosen)
+    if chosen.kind == "firecracker":
+        return firecracker.command_line(config, name, chosen)
+    return cloud_hypervisor.command_line(config, name, chosen)
+
+
+def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[str]) -> str:
+    """The machine's service. ``mounts``: the mount units that its disks and shares need."""
+    needs = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
+    needs += [places.net_unit(name)] if network.taps(config, name) else []
+    needs += mounts
+    stop = [places.TOOL, "vm-stop", chosen.kind, places.stop_socket(name), "%d" % config["stop_timeout"]]
+    if chosen.kind != "qemu":
+        stop[3] = places.control_socket(name)
+    lines = [
+        "[Unit]",
+        "Description=microVM %s (microvm.host)" % name,
+        "After=network.target",
+        *["Wants=" + each for each in needs],
+        *["After=" + each for each in needs],
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=exec",
+        "Slice=microvm.slice",
+        "User=" + places.user(name),
+        "Group=" + names.GROUP,
+        "UMask=0007",
+        "RuntimeDirectory=microvm/" + name,
+        "RuntimeDirectoryMode=0750",
+        "RuntimeDirectoryPreserve=yes",  # the sockets of its shares are there
+        "StateDirectory=microvm/machines/%s/log" % name,
+        "StateDirectoryMode=0750",
+        "WorkingDirectory=" + places.logs(name),
+        *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in config["credentials"].items()],
+        "ExecStartPre=/usr/bin/rm -f " + places.control_socket(name),
+        "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
+        "ExecStart=" + systemd.command_line(command_line(config, name, chosen)),
+        "ExecStop=" + systemd.command_line(stop),
+        "TimeoutStartSec=90",
+        "TimeoutStopSec=%d" % (config["stop_timeout"] + GIVE_UP),
+        "KillMode=mixed",
+        "Restart=" + config["restart_policy"],
+        "RestartSec=5",
+        "LimitNOFILE=1048576",
+        *_limits(config),
+        *HARDENING,
+        *["DeviceAllow=%s rw" % device for device in _devices(config)],
+        *_seen(config),
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        "",
+    ]
+    if chosen.accelerator == "kvm":
+        lines.insert(lines.index("UMask=0007"), "SupplementaryGroups=kvm")
+    return network.made(lines)
+
+
+def files(
+    config: Config, name: str, chosen: Chosen, mounts: t.Callable[[str], list[str]], daemon: virtiofs.Daemon | None
+) -> dict[str, str]:
+    """Path to text of all that a machine is. ``mounts`` gives the mount units that a path needs.
+
+    ``daemon`` may be None for a machine without virtiofs.
+    """
+    paths = [each["path"] for each in config["disks"]] + [each["source"] for each in config["shares"]]
+    paths += [path for path in (config["kernel"], config["initrd"]) if path]
+    needed = sorted({unit for path in paths for unit in mounts(path)})
+    machine = places.unit(name)
+    found = {places.unit_file(machine): machine_text(config, name, chosen, needed)}
+    taps = network.unit_text(config, name)
+    if taps is not None:
+        found[places.unit_file(places.net_unit(name))] = taps
+    for share in _virtiofs(config):
+        if daemon is None:
+            raise ValueError("a virtiofs share without a daemon")
+        unit = places.unit_file(places.fs_unit(name, share["tag"]))
+        listen = places.share_socket(name, share["tag"])
+        argv = virtiofs.arguments(daemon, share)
+        found[unit + ".socket"] = virtiofs.socket_text(machine, listen, places.user(name), share["tag"])
+        found[unit + ".service"] = virtiofs.service_text(machine, argv, share, mounts(share["source"]))
+    if chosen.kind == "firecracker":
+        text = json.dumps(firecracker.configuration(config, name), indent=2, sort_keys=True)
+        found[firecracker.config_file(config, name)] = text + "\n"
+    found[os.path.join(places.directory(name), "run")] = _script(config, name, chosen)
+    return found
+
+
+def _script(config: Config, name: str, chosen: Chosen) -> str:
+    """For people: the machine in the foreground, as its own user, the console on the terminal."""
+    words = command_line(config, name, chosen)
+    if chosen.kind == "qemu":
+        at = words.index("-chardev", words.index("chardev=stop,mode=control"))
+        words = [*words[:at], "-serial", "mon:stdio", *words[at + 4 :]]
+    units = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
+    units += [places.net_unit(name)] if network.taps(config, name) else []
+    before = ["systemctl start " + " ".join(shlex.quote(unit) for unit in units)] if units else []
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Made by microvm.host. Runs the microVM %s in the foreground; as root, with the service stopped." % name,
+            "set -e",
+            "! systemctl -q is-active %s || { echo '%s runs'; exit 1; }" % (places.unit(name), places.unit(name)),
+            "install -d -m 0750 -o %s -g %s %s" % (places.user(name), names.GROUP, places.runtime(name)),
+            *before,
+            "exec setpriv --reuid %s --regid %s --init-groups -- \\" % (places.user(name), names.GROUP),
+            "    " + " ".join(shlex.quote(word) for word in words),
+            "",
+        ]
+    )
+
+
+def _virtiofs(config: Config) -> list[dict[str, t.Any]]:
+    return [share for share in config["shares"] if share["proto"] == "virtiofs"]
+
+
+def _limits(config: Config) -> list[str]:
+    found = ["CPUQuota=%d%%" % config["cpu_limit"]] if config["cpu_limit"] else []
+    return found + (["MemoryMax=%dM" % (config["memory_limit"] // MIB)] if config["memory_limit"] else [])
+
+
+def _devices(config: Config) -> list[str]:
+    """The device nodes it may open: the usual ones, and disks that are none of our business but are block devices."""
+    return [*DEVICES, *sorted({disk["path"] for disk in config["disks"] if disk["path"].startswith("/dev/")})]
+
+
+def _seen(config: Config) -> list[str]:
+    """What of the file system it may write to; homes are hidden unless something of it is there."""
+    disks = [os.path.dirname(disk["path"]) for disk in config["disks"] if not disk["read_only"]]
+    nine_p = [share["source"] for share in config["shares"] if share["proto"] == "9p" and not share["read_only"]]
+    writable = sorted({path for path in disks + nine_p if not path.startswith("/dev")})
+    every = writable + [each["path"] for each in config["disks"]] + [config["kernel"], config["initrd"]]
+    every += [share["source"] for share in config["shares"]]
+    found = ["ReadWritePaths=" + systemd.quoted("-" + path) for path in writable]
+    if not any(path.startswith(hidden) for path in every for hidden in HIDDEN):
+        found.append("ProtectHome=yes")
+    if any(path.startswith(("/tmp", "/var/tmp")) for path in every):
+        found.append("PrivateTmp=no")
+    return found

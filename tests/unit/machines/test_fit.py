@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What host and kernel lack is told before a machine is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import fit
+from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
+from tests.unit.machines.given import TCG, asked
+
+CLOUD = "CONFIG_VIRTIO_MMIO=m\nCONFIG_VIRTIO_FS=y\n# CONFIG_NET_9P is not set\nCONFIG_VIRTIO_BLK=m\n"
+"""Of Debian's 6.12 cloud kernel."""
+SHARE = {"tag": "home", "source": "/usr"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A kernel with its configuration beside it."""
+    (tmp_path / "config-6.12").write_text(CLOUD)
+    (tmp_path / "vmlinuz-6.12").write_bytes(b"MZ")
+    return str(tmp_path / "vmlinuz-6.12")
+
+
+def test_a_fit_kernel(path: str) -> None:
+    assert fit.refuse_unfit(asked(kernel=path, shares=[SHARE]), TCG, "")
+
+
+def test_a_driver_that_is_missing(path: str) -> None:
+    with pytest.raises(HostError, match="no CONFIG_NET_9P_VIRTIO") as refused:
+        fit.refuse_unfit(asked(kernel=path, shares=[{**SHARE, "proto": "9p"}]), TCG, "")
+    assert (refused.value.field, refused.value.hint) == (
+        "shares[0].proto",
+        "use proto: virtiofs, or another kernel",
+    )
+
+
+def test_no_virtio_mmio(path: str, tmp_path: Path) -> None:
+    (tmp_path / "config-6.12").write_text("CONFIG_VIRTIO_PCI=y\n")
+    with pytest.raises(HostError, match="no CONFIG_VIRTIO_MMIO"):
+        fit.refuse_unfit(asked(kernel=path), TCG, "")
+    assert fit.refuse_unfit(asked(kernel=path), TCG._replace(bus="pci"), "")
+
+
+def test_unknown_is_not_refused(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(b"\x7fELF")
+    config = asked(kernel=str(tmp_path / "vmlinux"), shares=[SHARE])
+    assert fit.refuse_unfit(config, TCG, "")
+
+
+def test_files_that_are_not_there_or_nothing_to_start(path: str) -> None:
+    with pytest.raises(HostError, match="there is no file /none") as missing:
+        fit.refuse_unfit(asked(kernel=path, initrd="/none"), TCG, "m.")
+    assert (missing.value.kind, missing.value.field) == ("not_found", "m.initrd")
+    with pytest.raises(HostError, match="not an uncompressed vmlinux"):
+        fit.refuse_unfit(asked(kernel=path), Chosen("firecracker", "/f", "kvm", "device"), "")
+
+
+def test_a_source_that_is_missing(path: str) -> None:
+    share = {"tag": "home", "source": "/nonexistent/home"}
+    with pytest.raises(HostError, match="no directory /nonexistent/home") as missing:
+        fit.refuse_unfit(asked(kernel=path, shares=[SHARE | {"tag": "first"}, share]), TCG, "")
+    assert (missing.value.kind, missing.value.field) == ("not_found", "shares[1].source")
+    assert fit.refuse_unfit(asked(kernel=path, shares=[{**share, "create": True}]), TCG, "")
