@@ -13,10 +13,12 @@ from ansible_collections.microvm.host.plugins.module_utils._host import locks, n
 from ansible_collections.microvm.host.plugins.module_utils._info import docker, machines, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount
 
-LOOKING = 0.8
-"""The share of the timeout that is for looks: to end fifty that hang, and to answer, takes time too."""
+LOOKING = 0.6
+"""The share of the timeout that is for looks at storage: to end fifty that hang, and to answer, takes time too."""
 LUNS = 0.3
 """Of it for LUNs, which are looked at first."""
+MACHINES = 0.2
+"""Of it for hypervisors, which are on this host."""
 LOCKED = frozenset({"backend", "mount", "share", "target", "volume", "machine", "machine_share"})
 """Resources whose locks are told of; the others are inner ones."""
 
@@ -41,7 +43,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         "backends": [dict(backends.described(row, seen), name=name) for name, row in sorted(seen.backends.items())],
         "mounts": _mounts(seen, "mount"),
         **volumes.gather(seen, max(0.0, until - time.monotonic()), refresh),
-        **machines.gather(),
+        **machines.gather(timeout * MACHINES),
         "shares": _mounts(seen, "share"),
         "targets": [
             dict(iscsi_lvm.described(row, luns.looks[user]), name=user[7:], state=_state(row))

@@ -9,10 +9,13 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._machines import machines, shares
 
 
-def gather() -> dict[str, list[dict[str, t.Any]]]:
-    """``machines`` and ``machine_shares``, as the modules microvm and virtiofs_share return them."""
+def gather(seconds: float) -> dict[str, list[dict[str, t.Any]]]:
+    """``machines`` and ``machine_shares``, as the modules microvm and virtiofs_share return them.
+
+    Hypervisors are asked within ``seconds``.
+    """
     registered = machines.registered()
-    seen = machines.Seen(registered)
+    seen = machines.Seen(registered, seconds)
     return {
         "machines": [dict(machines.described(seen.rows[name], seen), name=name) for name in registered],
         "machine_shares": [

@@ -56,7 +56,7 @@ class Wanted:
 class Seen:
     """The registered machines, and of those asked for what is on disk and what runs."""
 
-    def __init__(self, wanted: t.Iterable[str]) -> None:
+    def __init__(self, wanted: t.Iterable[str], seconds: float = LOOK_SECONDS) -> None:
         with registry.reading() as connection:
             rows = registry.rows(connection, "SELECT * FROM machines ORDER BY name")
             mounts = registry.rows(connection, "SELECT path FROM mounts ORDER BY path")
@@ -65,16 +65,16 @@ class Seen:
         self.names = sorted(set(wanted))
         self.files = {name: _files(name) for name in self.names}
         self.active = _active([name for name in self.names if places.unit_file(places.unit(name)) in self.files[name]])
-        self.states = self._states()
+        self.states = self._states(seconds)
         self.checked: set[str] = set()
         self._daemon: virtiofs.Daemon | None = None
         self._tool: tuple[str, str, list[Step]] | None = None
 
-    def _states(self) -> dict[str, str]:
+    def _states(self, seconds: float) -> dict[str, str]:
         """running, paused or starting of each active machine; unreachable when its hypervisor does not answer."""
         running = [name for name in self.names if name in self.active and name in self.rows]
         found = dict.fromkeys(self.active, "unreachable")
-        for index, answer in deadline.sweep(running, self._ask, LOOK_SECONDS):
+        for index, answer in deadline.sweep(running, self._ask, seconds):
             found[running[index]] = answer or "unreachable"
         return found
 

@@ -103,7 +103,5 @@ def store(row: registry.Row, seen: mount.Seen) -> Store | None:
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:
-    """See Kind: what LVM does with this layout, on the one host that owns the group."""
-    thin = config["layout"] == "thin"
-    found = {"clone_from_image": True, "fast_clone": thin, "snapshot": thin, "resize": True, "external": True}
-    return [name for name, holds in found.items() if holds]
+    """See Kind: nothing is done with volumes here yet."""
+    return ["external"]
