@@ -62,10 +62,11 @@ class Progress:
             "SPDX-License-Identifier: GPL-3.0-or-later",
             # REUSE-IgnoreEnd
             "-->",
-            "# Kill points: the last full run",
+            "# Kill points",
             "",
             f"{good} of {total} points passed on {datetime.date.today().isoformat()}, commit {commit()}.",
-            "Written by `make faults`. A point is a SIGKILL at one call that changes something, unique by process,",
+            "Written by `make faults`, which goes on where it was stopped: what has not passed is untried.",
+            "A point is a SIGKILL at one call that changes something, unique by process,",
             "registry transaction, call and kind of path, followed by the same call again or by the opposite one.",
             f"Calls that came in another order when they were to be hit, and are not counted: {unreached}.",
             "",

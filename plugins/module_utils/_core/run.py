@@ -227,8 +227,9 @@ def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
 
 
 def _left(item: Item, begun: float) -> int:
-    """Seconds of an item's timeout; what is left may be too short, but is never nothing."""
-    return max(1, int(item.wanted.timeout) - int(time.monotonic() - begun))
+    """Seconds of an item's timeout that are left; half of it at least, for the others of the call take time too."""
+    whole = int(item.wanted.timeout)
+    return max((whole + 1) // 2, whole - int(time.monotonic() - begun))
 
 
 def _allow_descriptors(count: int) -> None:

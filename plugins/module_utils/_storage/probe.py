@@ -222,6 +222,19 @@ def make_marker(root: int, what: str) -> str:
     return found
 
 
+def _tidy(found: str, root: int, what: str) -> str:
+    """``found``, its temporary name taken away: this host may have been killed when the marker was just made."""
+    temporary = os.path.join(FOLDER, _temporary_marker())
+    try:
+        os.stat(temporary, dir_fd=root, follow_symlinks=False)  # looked for first: not every user may unlink here
+        os.unlink(temporary, dir_fd=root)
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise explained(error, what) from None
+    return found
+
+
 def identify(root: int, marker: str, writable: bool, what: str) -> dict[str, str]:
     """``uuid`` and ``identity`` of a backend. ``marker`` is "any", or the UUID it must carry.
 
@@ -236,8 +249,8 @@ def identify(root: int, marker: str, writable: bool, what: str) -> dict[str, str
             "it is another file system, or was emptied: restore %s/%s, or remove the backend and add it again"
             % (FOLDER, MARKER),
         )
-    if found is None and writable:
-        found = make_marker(root, what)
+    if writable:
+        found = make_marker(root, what) if found is None else _tidy(found, root, what)
     kind = "marker" if found else "weak"
     found = found or "weak:%s" % names.hash8(str(os.statvfs(root).f_fsid), what)
     if marker not in ("any", found) and not (marker.startswith("weak:") and kind == "marker"):

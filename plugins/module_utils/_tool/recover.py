@@ -118,6 +118,7 @@ def attach(log: Log) -> list[str]:
             continue
         marker = backends[row["id"]]["uuid"] if row["id"] in backends else ""
         try:
+            _reach(row)  # without the lock: who changes the mount meanwhile need not wait for a dead server
             with locked(["export/" + names.hash8(row["identity"])], LOCK_SECONDS):
                 _attach(row, marker)
             log.event("mounted", mount=path, source=filesystems.of(row["asked"]).source(row["asked"]))
@@ -125,6 +126,12 @@ def attach(log: Log) -> list[str]:
             log.failure("not mounted", path, error)
             waiting.append(path)
     return waiting
+
+
+def _reach(row: registry.Row) -> None:
+    asked = row["asked"]
+    what = "connecting to %s" % asked["server"]
+    deadline.call(lambda: nfs.reach(asked, ATTEMPT_SECONDS / 2).text, ATTEMPT_SECONDS, what)
 
 
 def _attach(row: registry.Row, marker: str) -> None:
