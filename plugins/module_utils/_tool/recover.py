@@ -131,7 +131,7 @@ def attach(log: Log) -> list[str]:
 def _reach(row: registry.Row) -> None:
     asked = row["asked"]
     what = "connecting to %s" % asked["server"]
-    deadline.call(lambda: nfs.reach(asked, ATTEMPT_SECONDS / 2).text, ATTEMPT_SECONDS, what)
+    deadline.call(lambda: filesystems.of(asked).reach(asked, ATTEMPT_SECONDS / 2).text, ATTEMPT_SECONDS, what)
 
 
 def _attach(row: registry.Row, marker: str) -> None:
