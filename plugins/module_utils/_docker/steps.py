@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 
@@ -83,12 +82,7 @@ def _put(unit: str, text: str | None, nonce: str) -> None:
         return
     files.write(path, text.encode(), 0o644, nonce)
     if link:
-        files.make_directories(os.path.dirname(link))
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.symlink(path, link)
-        except OSError as error:
-            raise files.from_os(error, "linking %s" % link) from None
+        files.link(path, link)
 
 
 KINDS: dict[str, type[Step]] = {kind.__name__: kind for kind in (WriteDriver, StartDriver, RemoveDriver, ReloadUnits)}

@@ -22,8 +22,6 @@ BASE = "/var/lib/docker-volumes-nfsd"
 """Where volumes are mounted, each under its name."""
 VERSION_FILE = "/run/microvm/docker-nfsd.version"
 """Where the running driver says which host tool it is."""
-TOOL = "/usr/local/libexec/microvm/microvm-tool"
-MADE = "# Made by microvm.host, which overwrites changes.\n"
 
 SOCKET_TEXT = """\
 [Unit]
@@ -85,11 +83,11 @@ WantedBy=docker.service
 def texts(scope: str, prime: bool) -> dict[str, str]:
     """Unit name to text, of the units there shall be."""
     found = {
-        SOCKET: MADE + SOCKET_TEXT % ADDRESS,
-        SERVICE: MADE + SERVICE_TEXT % (SOCKET, SOCKET, TOOL, scope),
+        SOCKET: systemd.MADE + SOCKET_TEXT % ADDRESS,
+        SERVICE: systemd.MADE + SERVICE_TEXT % (SOCKET, SOCKET, systemd.TOOL, scope),
     }
     if prime:
-        found[PRIME] = MADE + PRIME_TEXT % (SOCKET, TOOL)
+        found[PRIME] = systemd.MADE + PRIME_TEXT % (SOCKET, systemd.TOOL)
     return found
 
 

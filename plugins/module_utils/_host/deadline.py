@@ -244,11 +244,15 @@ def wait_any(children: t.Sequence[Child]) -> Child:
                 return child
 
 
-def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
-    """Run ``work`` in one child and return its JSON-able answer; raises HostError (``timeout`` at the deadline)."""
-    child = Child(lambda send: work(), seconds, what)
+def result_of(child: Child) -> t.Any:
+    """Wait for one child and return its last answer; raises its HostError (``timeout`` at the deadline)."""
     wait_any([child])
     return child.result()
+
+
+def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
+    """Run ``work`` in one child and return its JSON-able answer; raises HostError (``timeout`` at the deadline)."""
+    return result_of(Child(lambda send: work(), seconds, what))
 
 
 def sweep(

@@ -75,6 +75,19 @@ def remove(path: str) -> None:
         return
 
 
+def link(target: str, path: str) -> None:
+    """Have a symbolic link at ``path``, in a directory that is made when it is missing; a link that is there is left.
+
+    Raises HostError, ``conflict`` when something else is there.
+    """
+    make_directories(os.path.dirname(path))
+    try:
+        os.symlink(target, path)
+    except OSError as error:
+        if not os.path.islink(path):
+            raise from_os(error, "linking %s" % path) from None
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

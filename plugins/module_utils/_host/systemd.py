@@ -10,6 +10,10 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._host import command
 
 DIRECTORY = "/etc/systemd/system"
+MADE = "# Made by microvm.host, which overwrites changes.\n"
+"""How each of our units begins."""
+TOOL = "/usr/local/libexec/microvm/microvm-tool"
+"""The host tool as units start it: a link to the version in use."""
 RELOAD_SECONDS = 90.0
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.")
 _WORD = PLAIN | frozenset("-/=,@%+$")
@@ -55,7 +59,6 @@ def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int, o
     server would hold up the boot for ``seconds``.
     """
     lines = [
-        "# Made by microvm.host, which overwrites changes.",
         "[Unit]",
         "Description=%s (microvm.host)" % literal(what),
         "Wants=network-online.target",
@@ -73,7 +76,7 @@ def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int, o
         "WantedBy=remote-fs.target",
         "",
     ]
-    return "\n".join(lines)
+    return MADE + "\n".join(lines)
 
 
 def reload_units() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._host import systemd
 from ansible_collections.microvm.host.plugins.module_utils._machines import places
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
 
@@ -53,4 +54,4 @@ def unit_text(config: Config, name: str) -> str | None:
 
 def made(lines: t.Sequence[str]) -> str:
     """A unit's text, with who wrote it."""
-    return "# Made by microvm.host, which overwrites changes.\n" + "\n".join(lines)
+    return systemd.MADE + "\n".join(lines)

@@ -16,7 +16,6 @@ LONGEST_SOCKET = 107
 """Bytes of a path in sockaddr_un (unix(7)), without the final zero."""
 RESERVED = frozenset({"locks", "docker-volumes"})
 """Directories in RUN that are no machine's."""
-TOOL = "/usr/local/libexec/microvm/microvm-tool"
 
 
 def directory(name: str) -> str:

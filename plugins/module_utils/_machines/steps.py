@@ -153,15 +153,10 @@ def _put(path: str, text: str | None, nonce: str) -> None:
 def _link(name: str, there: bool) -> None:
     """Have systemd start the machine at boot, or not."""
     link = places.autostart_link(name)
-    if not there:
+    if there:
+        files.link(places.unit_file(places.unit(name)), link)
+    else:
         files.remove(link)
-        return
-    files.make_directories(os.path.dirname(link))
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.symlink(places.unit_file(places.unit(name)), link)
-    except OSError as error:
-        raise files.from_os(error, "linking %s" % link) from None
 
 
 @dataclasses.dataclass(frozen=True)

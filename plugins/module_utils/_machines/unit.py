@@ -64,7 +64,7 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
     needs = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
     needs += [places.net_unit(name)] if network.taps(config, name) else []
     needs += mounts
-    stop = [places.TOOL, "vm-stop", chosen.kind, places.stop_socket(name), "%d" % config["stop_timeout"]]
+    stop = [systemd.TOOL, "vm-stop", chosen.kind, places.stop_socket(name), "%d" % config["stop_timeout"]]
     if chosen.kind != "qemu":
         stop[3] = places.control_socket(name)
     lines = [

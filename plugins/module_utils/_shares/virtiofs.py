@@ -23,7 +23,6 @@ C_DAEMON = "/usr/lib/qemu/virtiofsd"
 USUAL = ("/usr/libexec/virtiofsd", C_DAEMON)
 SEPARATE = "separate-options"
 """A feature that the Rust daemon's description lists and the C daemon's does not: options as --cache and --readonly."""
-MADE = "# Made by microvm.host, which overwrites changes.\n"
 CAPABILITIES = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_MKNOD CAP_SETFCAP CAP_SETGID CAP_SETPCAP"
     " CAP_SETUID CAP_SYS_ADMIN CAP_SYS_RESOURCE"
@@ -102,7 +101,7 @@ def _c(daemon: Daemon, share: Share) -> list[str]:
 
 def socket_text(machine_unit: str, listen: str, user: str, tag: str) -> str:
     """The socket of a share. It goes with the machine, and comes with it: the machine's unit wants it."""
-    return MADE + "\n".join(
+    return systemd.MADE + "\n".join(
         [
             "[Unit]",
             "Description=Socket of the share %s of %s" % (tag, machine_unit),
@@ -152,4 +151,4 @@ def service_text(machine_unit: str, argv: t.Sequence[str], share: Share, after: 
     ]
     if share["read_only"]:
         lines.append("ReadOnlyPaths=" + systemd.quoted(share["source"]))
-    return MADE + "\n".join([*lines, ""])
+    return systemd.MADE + "\n".join([*lines, ""])

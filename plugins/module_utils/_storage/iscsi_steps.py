@@ -25,11 +25,10 @@ from ansible_collections.microvm.host.plugins.module_utils._host import (
     systemd,
 )
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm
+from ansible_collections.microvm.host.plugins.module_utils._storage import credentials, iscsi_lvm
 
 Asked = iscsi_lvm.Asked
 
-CREDENTIALS = "/etc/microvm/credentials"
 UNDO_SECONDS = 60.0
 MARGIN = 1.0
 """What a command is given less than the child that runs it, s: its own error tells more."""
@@ -95,7 +94,7 @@ class WriteRecord(Step):
 
     @property
     def _backup(self) -> str:
-        return os.path.join(CREDENTIALS, ".record.%s" % self.nonce)
+        return os.path.join(credentials.DIRECTORY, ".record.%s" % self.nonce)
 
     def apply(self, known: Known) -> deadline.Child:
         proof = secret.of(self.chap)
@@ -107,7 +106,7 @@ class WriteRecord(Step):
         with _target(self.asked, self.seconds):
             where = (self.asked["iqn"], known["address"], known["port"])
             path = iscsi.record(*where)
-            files.make_directories(CREDENTIALS, 0o700)
+            files.make_directories(credentials.DIRECTORY, credentials.DIRECTORY_MODE)
             before = files.text_of(path) if path else None
             files.write(self._backup, os.fsencode(before or ""), 0o600, self.nonce)
             if path is None:
@@ -134,8 +133,8 @@ class WriteRecord(Step):
     def finish(self, known: Known) -> None:
         files.forget(self._backup, self.nonce)
         files.remove(self._backup)
-        files.remove_empty(CREDENTIALS)
-        files.remove_empty(os.path.dirname(CREDENTIALS))
+        files.remove_empty(credentials.DIRECTORY)
+        files.remove_empty(os.path.dirname(credentials.DIRECTORY))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,9 +261,8 @@ class MaskActivation(Step):
         return "mask lvm-activate-%s.service" % self.vg
 
     def apply(self, known: Known) -> None:
-        path = _activation(self.vg)
-        if not os.path.lexists(path):
-            os.symlink(os.devnull, path)
+        if not os.path.lexists(_activation(self.vg)):
+            files.link(os.devnull, _activation(self.vg))
 
     def undo(self, known: Known) -> None:
         if is_masked(self.vg):

@@ -284,13 +284,7 @@ class OpenDirectory(Step):
 
 def _write_unit(path: str, text: str, nonce: str) -> None:
     files.write(units.unit_file(path), os.fsencode(text), 0o644, nonce)
-    link = units.unit_link(path)
-    try:
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        if not os.path.islink(link):
-            os.symlink(units.unit_file(path), link)
-    except OSError as error:
-        raise files.from_os(error, "linking %s" % link) from None
+    files.link(units.unit_file(path), units.unit_link(path))
 
 
 def _remove_unit(path: str) -> None:

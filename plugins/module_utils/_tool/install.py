@@ -15,14 +15,13 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host import files, systemd
 from ansible_collections.microvm.host.plugins.module_utils._tool import build
 
-DIRECTORY = "/usr/local/libexec/microvm"
-LINK = os.path.join(DIRECTORY, "microvm-tool")
+LINK = systemd.TOOL
+DIRECTORY = os.path.dirname(LINK)
 UNIT = os.path.join(systemd.DIRECTORY, "microvm-recover.service")
 WANTS = os.path.join(systemd.DIRECTORY, "multi-user.target.wants", "microvm-recover.service")
 # With the default dependencies multi-user.target would wait for it, and so for the network.
-TEXT = (
+TEXT = systemd.MADE + (
     """\
-# Made by microvm.host, which overwrites changes.
 [Unit]
 Description=Settle and mount what microvm.host keeps on this host
 DefaultDependencies=no

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import locked
@@ -93,7 +92,7 @@ def check(log: Log, checked: set[str]) -> list[str]:
         try:
             child = steps.DetachMount(path, False, ATTEMPT_SECONDS).apply({})
             if child is not None:
-                _result(child)
+                deadline.result_of(child)
             log.event("unmounted", mount=path)
         except HostError as error:
             log.failure("not unmounted", path, error)
@@ -147,7 +146,7 @@ def _attach(row: registry.Row, marker: str) -> None:
         seconds=ATTEMPT_SECONDS,
         makes=[],
     )
-    known = _result(step.apply({}))
+    known = deadline.result_of(step.apply({}))
     values = {"attached": row["asked"], **{key: known[key] for key in ("shown", "version", "address")}}
     with registry.writing() as connection:
         connection.execute(
@@ -155,11 +154,6 @@ def _attach(row: registry.Row, marker: str) -> None:
             " WHERE id = :id",
             {"id": row["id"], **{key: registry.stored(key, value) for key, value in values.items()}},
         )
-
-
-def _result(child: deadline.Child) -> t.Any:
-    deadline.wait_any([child])
-    return child.result()
 
 
 def _registered() -> tuple[list[registry.Row], dict[int, registry.Row]]:

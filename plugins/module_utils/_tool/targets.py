@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
@@ -45,16 +44,16 @@ def _log_in(row: registry.Row) -> None:
     asked, facts = row["asked"], row["facts"]
     path, recorded = iscsi_lvm.recorded(row, asked)
     key = secret.keep(iscsi_lvm.chap(asked, iscsi_lvm.Secrets(), recorded))
-    known = dict(_result(iscsi_steps.ProveLogin(asked, key, ATTEMPT_SECONDS).apply({})))
+    known = dict(deadline.result_of(iscsi_steps.ProveLogin(asked, key, ATTEMPT_SECONDS).apply({})))
     if path is None or known["address"] != facts["address"]:
         write = iscsi_steps.WriteRecord(asked, key, uuid.uuid4().hex[:8], ATTEMPT_SECONDS)
-        _result(write.apply(known))
+        deadline.result_of(write.apply(known))
         write.finish(known)
     login = iscsi_steps.Login(asked, facts, False, ATTEMPT_SECONDS)
     try:
-        known.update(_result(login.apply(known)))
+        known.update(deadline.result_of(login.apply(known)))
         opening = iscsi_steps.OpenGroup(asked, facts, False, "", "", ATTEMPT_SECONDS)
-        known.update(_result(opening.apply(known)))
+        known.update(deadline.result_of(opening.apply(known)))
     except HostError:
         login.undo(known)
         raise
@@ -64,8 +63,3 @@ def _log_in(row: registry.Row) -> None:
             "UPDATE targets SET facts = ? WHERE user = ?",
             (registry.stored("facts", {**facts, **found}), row["user"]),
         )
-
-
-def _result(child: deadline.Child) -> t.Any:
-    deadline.wait_any([child])
-    return child.result()

@@ -150,3 +150,18 @@ def test_remove(tmp_path: pathlib.Path) -> None:
     files.remove(str(tmp_path / "link"))
     files.remove(str(tmp_path / "link"))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_is_made_with_its_directory_and_left_when_it_is_there(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "wants" / "a.service"
+    files.link("/one", str(path))
+    files.link("/other", str(path))
+    assert os.readlink(path) == "/one"
+
+
+def test_a_link_never_replaces_a_file(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.service").write_text("mine")
+    with pytest.raises(HostError, match="linking") as caught:
+        files.link("/one", str(tmp_path / "a.service"))
+    assert caught.value.kind == "conflict"
+    assert (tmp_path / "a.service").read_text() == "mine"

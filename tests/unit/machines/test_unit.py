@@ -126,7 +126,7 @@ def test_systemd_takes_the_units(tmp_path: Path, kind: str) -> None:
         (TCG, full()) if kind == "qemu" else (Chosen(kind, "/bin/true", "kvm", "device"), asked(hypervisor=kind))
     )
     for name, text in files(config, chosen).items():
-        for program in (TCG.binary, DAEMON.path, "/usr/sbin/ip", places.TOOL):
+        for program in (TCG.binary, DAEMON.path, "/usr/sbin/ip", systemd.TOOL):
             text = text.replace("=" + program + " ", "=/bin/true ").replace("=-" + program + " ", "=-/bin/true ")
         (tmp_path / name).write_text(text)
     units = [str(path) for path in tmp_path.iterdir() if path.name.startswith("microvm")]
