@@ -19,15 +19,16 @@ import yaml
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import KINDS
 from tests.contract import snapshot
-from tests.contract.controller import Controller
+from tests.contract.controller import Controller, Task
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
-from tests.lab import Host, Lab, counts
+from tests.lab import Host, Lab, NfsServer, counts
+from tests.lab.samba import USERS
+from tests.lab.target import iqn
 from tests.machines import guests
 
 README = (MIRROR / "README.md").read_text()
 PASSWORD = "example"
-REGISTRY = "/var/lib/microvm/registry.db"
 RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0 ", re.MULTILINE)
 
 
@@ -209,21 +210,49 @@ def test_the_rescue_goes_on_after_one_kind_only(controller: Controller, lab: Lab
     assert ("the server has no such export" in done.stdout.split("Fail for any other reason")[1]) is not goes_on
 
 
+SHARE = {"server": "smb1", "share": "vms", "username": "svc", "password": USERS["svc"]}
+LUN = {"portal": "san1", "iqn": iqn("open"), "lun": 1, "vg": "vg_vms", "initialize": "vg_vms", "timeout": 60}
+EVERYTHING = {
+    "storage_backends": [
+        {"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True},
+        {"name": "files", "kind": "smb", **SHARE},
+        {"name": "san", "kind": "iscsi_lvm", **LUN},
+    ],
+    "storage_volumes": [{"name": "web1-data", "backend": "nas", "size": "1MiB"}],
+    "microvm_machines": [
+        {
+            "name": "web1",
+            "kernel": guests.TOY,
+            "memory": "64MiB",
+            "interfaces": [{"type": "tap"}],
+            "shares": [{"tag": "keys", "source": "/usr/share/keyrings"}],
+        }
+    ],
+    "docker_volumes_enabled": True,
+}
+"""What leaves something of each sort on a host."""
 DEMO = {"storage_backends": [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}]}
 """What the demo asks for."""
 
 
-def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, host: Host) -> None:
-    """Each new path is listed, each listed path appears, remove.yml leaves what it says; volumes stop it.
+def test_the_table_of_the_demo_is_as_shown(controller: Controller) -> None:
+    playbook(controller, "microvm.host.site", json.dumps(DEMO))
+    said = playbook(controller, "microvm.host.report", "{}")
+    rows = [" ".join(re.split(r"[ \",]+", line.strip(' ",'))) for line in said.splitlines()]
+    (shown,) = blocks("The demo", "text")
+    for line in shown.splitlines():
+        pattern = re.sub(r"[\d.]+ [KMGT]iB", "SIZE", " ".join(re.split(r"[ ,]+", line)))
+        assert any(re.fullmatch(re.escape(pattern).replace("SIZE", r"[\d.]+ [KMGT]iB"), row) for row in rows), line
 
-    On the way, the demo's table is as shown.
-    """
+
+def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, nas: NfsServer, host: Host) -> None:
+    """Each new path is listed, each listed path appears, remove.yml leaves what it says; volumes stop it."""
     table, told = section("What it puts on a host").split("```console", 1)
     listed = re.findall(r"`(/[^`]+)`", table)
     exports = snapshot.exports(lab)
     before = snapshot.look(host)
-    playbook(controller, "microvm.host.site", json.dumps(DEMO))
-    said = playbook(controller, "microvm.host.report", "{}")
+    playbook(controller, "microvm.host.site", json.dumps(EVERYTHING))
+    (nas.data("rw") / "another.raw").write_text("somebody's")
     after = snapshot.look(host, exports)
     new = (set(after.files) | set(after.mounts)) - set(before.files)
     parents = {str(parent) for path in listed for parent in Path(path).parents}
@@ -234,31 +263,23 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, h
     assert {path for path in new if not any(covers(pattern, path) for pattern in listed)} == set()
     assert {pattern for pattern in listed if not any(covers(pattern, path) for path in new - parents)} == set()
 
-    rows = [" ".join(re.split(r"[ \",]+", line.strip(' ",'))) for line in said.splitlines()]
-    (shown,) = blocks("The demo", "text")
-    for line in shown.splitlines():
-        pattern = re.sub(r"[\d.]+ [KMGT]iB", "SIZE", " ".join(re.split(r"[ ,]+", line)))
-        assert any(re.fullmatch(re.escape(pattern).replace("SIZE", r"[\d.]+ [KMGT]iB"), row) for row in rows), line
-
-    volume(host, "INSERT INTO volumes VALUES ('web1', 'nas', 4096, 'u', '{}')")
     done = controller.command(["ansible-playbook", "microvm.host.remove"])
-    assert done.returncode != 0 and "backend has 1 live volume(s)" in done.stdout
+    assert done.returncode != 0 and "backend has 1 live volume(s)" in done.stdout, done.stdout
     kept = snapshot.look(host)
-    assert kept.mounts == after.mounts and [row["name"] for row in kept.rows("volumes")] == ["web1"]
+    assert list(kept.mounts.values()) == ["nas1:/export/rw"]
+    assert [row["name"] for row in kept.rows("volumes")] == ["web1-data"]
 
-    volume(host, "DELETE FROM volumes")
+    controller.run(Task("storage_volume", {"name": "web1-data", "state": "absent"}))
     playbook(controller, "microvm.host.remove", "{}")
     bare = snapshot.look(host, exports)
     left = set(bare.files) - set(before.files)
     assert "empty directory `/var/lib/microvm/mounts`" in told and "local volumes" in told
     stays = ("/var/lib/microvm/mounts", "/var/lib/microvm/volumes")
     assert {path for path in left - parents if not path.startswith(stays)} == set()
-    assert bare.served == after.served
-
-
-def volume(host: Host, statement: str) -> None:
-    """Change the volumes of the registry; no module of this version does."""
-    host.ssh("python3 -", stdin=f"import sqlite3\nwith sqlite3.connect({REGISTRY!r}) as it: it.execute({statement!r})")
+    assert (bare.mounts, bare.luns, bare.volumes) == (before.mounts, before.luns, before.volumes)
+    assert host.ssh("grep ^mvm- /etc/passwd; ls -d /sys/class/net/mv* || true").stdout == ""
+    kept_there = {path for path in after.served if not Path(path).name.startswith("web1-data")}
+    assert kept_there <= set(bare.served) and any(path.endswith("/backend.json") for path in kept_there)
 
 
 ROLES = sorted(path.parent.name for path in (MIRROR / "roles").glob("*/README.md"))

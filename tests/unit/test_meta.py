@@ -76,6 +76,11 @@ def test_the_action_group_has_every_module() -> None:
     assert group == [path.stem for path in MODULES]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_readme_names_every_module(path: Path) -> None:
+    assert re.search(rf"^\|.*`{path.stem}`.*\|$", (TREE / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def parameters(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The defaults that argument specs declare."""
     return {name: option["default"] for name, option in options.items() if "default" in option}
