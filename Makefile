@@ -7,7 +7,7 @@ VENV   := .venv/bin/python
 # T narrows `make unit` and `make sanity`: T=tests/unit/host/test_x.py, T="--test pylint".
 T      ?=
 
-.PHONY: help test lint sanity unit contract canary input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format lock clean
+.PHONY: help test lint sanity unit contract canary input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format changelog lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -66,6 +66,9 @@ mirror: ## the checkout as build/ansible_collections/microvm/host
 
 format: venv ## put the Python files in form
 	@.venv/bin/ruff check --quiet --fix-only plugins tests && .venv/bin/ruff format --quiet plugins tests
+
+changelog: venv ## CHANGELOG.md of the fragments
+	@$(VENV) -m tests.gates.changelog
 
 lock: venv ## resolve tests/*.in anew
 	@$(VENV) -m tests.gates.lock
