@@ -85,6 +85,14 @@ def same_address(one: str, two: str) -> bool:
     return any(first is not None and first == second for first, second in packed)
 
 
+def patience(seconds: float) -> float:
+    """How long a server is looked for, of the ``seconds`` that a mount may take in all.
+
+    Less than the whole: one that does not answer is told as unreachable, not as a timeout.
+    """
+    return min(max(1.0, seconds / 2), 0.8 * seconds)
+
+
 def reach(addresses: t.Sequence[Address], port: int, deadline: float) -> Address:
     """The first of ``addresses`` that takes a TCP connection on ``port``, tried in order, each a little later.
 

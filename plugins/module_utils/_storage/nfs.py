@@ -168,8 +168,7 @@ def detached(wanted: Asked, seconds: float) -> tuple[int, dict[str, t.Any]]:
     The newest protocol version that both sides speak is taken. Blocks: call it in a child.
     """
     options = parsed(wanted)
-    # Sooner than the whole is given up: a server that does not answer is told as unreachable.
-    address = reach(wanted, min(max(1.0, seconds / 2), 0.8 * seconds))
+    address = reach(wanted, net.patience(seconds))
     first: HostError | None = None
     for version in nfs.versions(wanted["version"]):
         if version == "3" and not options.local_locks:

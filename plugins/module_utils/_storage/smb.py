@@ -205,7 +205,7 @@ def prove(wanted: Asked, seconds: float, password: str | None = None) -> None:
 def _detached(
     wanted: Asked, seconds: float, password: str | None, more: tuple[Pair, ...]
 ) -> tuple[int, dict[str, t.Any]]:
-    address = reach(wanted, max(1.0, seconds / 2))
+    address = reach(wanted, net.patience(seconds))
     who = login(wanted)
     if who is not None and password is None:
         password = credentials.password(who)

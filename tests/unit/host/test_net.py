@@ -233,3 +233,8 @@ def test_an_interface_that_is_not_there() -> None:
 
 def test_the_address_packets_leave_from() -> None:
     assert net.local_address(net.Address(4, "127.0.0.9")) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(1, 0.8), (1.5, 1.0), (15, 7.5)])
+def test_a_server_is_given_up_before_the_whole_is(seconds: float, patience: float) -> None:
+    assert net.patience(seconds) == pytest.approx(patience)
