@@ -57,13 +57,15 @@ options:
       description:
         - What a new volume is a copy of. A path on the host; a path without C(/) in front, on the backend itself; or
           C(volume:NAME), another volume of this host that is not in use.
-        - On a backend that can share blocks the image is put there once, in C(.microvm/images), and volumes share
-          its blocks. So that many hosts share one such copy, give O(checksum).
+        - It is put on the backend once, in C(.microvm/images), and volumes are clones of what is there; a raw image
+          without O(checksum) that lies on the backend's file system is cloned from where it is. So that many hosts use
+          one such copy, give O(checksum). O(prune_images) removes those that are not needed.
         - It is for new volumes only. One that is there stays as it is, with a warning when it was made from another.
       type: str
     checksum:
       description:
         - The SHA-256 that the image file must have, as C(sha256:DIGITS) or the digits alone.
+        - The copy of a raw image is read again and held against it; a qcow2 image before it is converted.
         - Without it the copy is compared with the image in samples.
       type: str
     format:

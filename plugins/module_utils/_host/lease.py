@@ -29,6 +29,8 @@ WATCH_SECONDS = 2.5 * BEAT_SECONDS
 """How long a holder whose lock shall be taken over must have been silent."""
 RECORD = 512
 """Bytes of what is written, so that no reader sees a part of it."""
+LOCKED = 1 << 30
+"""The byte that is locked, far behind what is written: on SMB nobody else can read what is locked."""
 
 
 class Lease:
@@ -83,7 +85,7 @@ class Lease:
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         kind = fcntl.F_RDLCK if self.shared else fcntl.F_WRLCK
         try:
-            fcntl.fcntl(self.descriptor, F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, 0, RECORD, 0))
+            fcntl.fcntl(self.descriptor, F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, LOCKED, 1, 0))
         except OSError as error:
             self._close()
             if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -163,7 +165,7 @@ def holder(path: str, host: str, crosses: bool) -> dict[str, t.Any]:
     except FileNotFoundError:
         return {}
     try:
-        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, RECORD, 0)
+        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, LOCKED, 1, 0)
         answer = struct.unpack("hhqqi", fcntl.fcntl(descriptor, F_OFD_GETLK, asked))
     finally:
         os.close(descriptor)

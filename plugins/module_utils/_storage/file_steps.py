@@ -36,7 +36,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.file_store i
 )
 
 UNDO_SECONDS = 30.0
-"""Virtual machines run in this group where there is one."""
+"""How long an undo may last at most; as long as the step, when that is less."""
 NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_CLOEXEC
@@ -111,12 +111,14 @@ class VolumeStep(Step):
     def taken_back(self, work: t.Callable[[], None]) -> None:
         """Undo or finish something, after whatever a dead run left running on the disk has ended."""
 
+        seconds = min(UNDO_SECONDS, self.seconds)
+
         def run() -> bool:
             nobody = deadline.Progress(lambda *dummy: None)
-            self.locked(lambda progress, lease: work(), nobody, self.takeover, UNDO_SECONDS / 2)
+            self.locked(lambda progress, lease: work(), nobody, self.takeover, seconds / 2)
             return True
 
-        deadline.call(run, UNDO_SECONDS, "leaving %s" % self.what)
+        deadline.call(run, seconds, "leaving %s" % self.what)
 
     def refuse_other(self) -> None:
         """Raise ``conflict`` unless the volume is still this host's."""
@@ -225,9 +227,8 @@ class MakeVolume(VolumeStep):
         files.sync_directory(self.place["path"])
 
     def _fill(self, source: dict[str, t.Any], target: int, progress: deadline.Progress) -> None:
-        if source["key"] and self.place["shares"]:
-            kept = self._kept(source, progress)
-            with self.opened(kept, READ, kept) as image:
+        if source["key"]:
+            with self._kept(source, progress) as image:
                 _copied(image, target, self.what, progress)
         elif source["lock"]:
             folder, name = os.path.split(source["lock"])
@@ -243,17 +244,18 @@ class MakeVolume(VolumeStep):
     def _fill_from(self, source: dict[str, t.Any], target: int, progress: deadline.Progress) -> None:
         path = source["path"]
         with self.opened(path, READ, path) as image:
-            if source["checksum"]:
-                _refuse_checksum(image, source, progress)
             if source["format"] == "qcow2":
+                _refuse_checksum(image, source, progress)
                 copy.convert(path, target, progress)
             else:
                 if not source["volume"]:
                     refuse_qcow2(image, path)
                 _copied(image, target, self.what, progress)
+                _refuse_checksum(target, source, progress)  # of what has arrived
 
-    def _kept(self, source: dict[str, t.Any], progress: deadline.Progress) -> str:
-        """The backend's own copy of an image, which volumes share blocks with; made by the first that needs it."""
+    @contextlib.contextmanager
+    def _kept(self, source: dict[str, t.Any], progress: deadline.Progress) -> t.Iterator[int]:
+        """The backend's own copy of an image, open, made by the first that needs it: volumes are clones of that."""
         folder = self.path(IMAGES)
         kept = os.path.join(folder, source["key"] + DATA)
         files.make_directories(folder, 0o750)
@@ -266,7 +268,11 @@ class MakeVolume(VolumeStep):
                     os.fsync(target)
                 os.rename(hidden, kept)
                 files.sync_directory(folder)
-        return kept
+            image = os.open(kept, READ)
+        try:
+            yield image
+        finally:
+            os.close(image)
 
     def _partial(self, source: dict[str, t.Any]) -> str:
         return self.path(os.path.join(IMAGES, ".%s.%s" % (source["key"], probe.host_mark())))
@@ -279,7 +285,7 @@ class MakeVolume(VolumeStep):
         found = read_label(self.place["path"], self.name)
         if found is not None and found["uuid"] == self.uuid:
             _remove(self.data, self.path(self.name + LABEL))
-        if self.source is not None and self.source["key"] and self.place["shares"]:
+        if self.source is not None and self.source["key"]:
             hidden = self._partial(self.source)
             if os.path.exists(hidden):
                 with _alone(hidden, deadline.Progress(lambda *dummy: None)):
@@ -309,7 +315,8 @@ def _alone(path: str, progress: deadline.Progress) -> t.Iterator[None]:
 
 
 def _refuse_checksum(image: int, source: dict[str, t.Any], progress: deadline.Progress) -> None:
-    found = copy.sha256(image, progress)
+    """Raise ``invalid`` when a checksum was given and is not that of the image, or of its copy."""
+    found = copy.sha256(image, progress) if source["checksum"] else ""
     if found != source["checksum"]:
         text = "%s has the SHA-256 %s, not %s" % (source["path"], found, source["checksum"])
         raise HostError("invalid", text, "is the image damaged, or another version?", field="checksum")

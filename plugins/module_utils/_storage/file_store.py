@@ -52,7 +52,6 @@ class FileStore:
             "path": self.path,
             "marker": self.row["uuid"],
             "crosses": "external" not in able or "multi_host" in able,
-            "shares": "fast_clone" in able,
         }
 
     def looks(self, names: t.Sequence[str], everything: bool) -> Look:
@@ -227,8 +226,11 @@ def read_label(folder: str, name: str) -> dict[str, t.Any] | None:
     """The label of a volume, None when there is none. Raises HostError ``conflict`` for one that is none of ours."""
     path = os.path.join(folder, name + LABEL)
     try:
-        with open(path, "rb", buffering=0) as file:
-            found = json.loads(file.read(LABEL_BYTES) or b"")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = json.loads(os.read(descriptor, LABEL_BYTES))
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except ValueError:

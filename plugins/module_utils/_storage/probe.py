@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import struct
@@ -41,6 +42,7 @@ def capacity(root: int | str) -> dict[str, int]:
     }
 
 
+@functools.cache
 def host_mark() -> str:
     """Eight digits that are this host's: its files on a shared directory carry them, so it finds what it left."""
     try:

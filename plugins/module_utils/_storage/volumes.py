@@ -240,7 +240,9 @@ class Volumes:
             if error.kind != "not_found":
                 raise error
             return None, error
-        key = "" if found["beside"] else wanted.image.checksum or found["fingerprint"]
+        # One that lies on the backend as it has to be is there already.
+        whole = found["beside"] and wanted.image.format == "raw" and not wanted.image.checksum
+        key = "" if whole else wanted.image.checksum or found["fingerprint"]
         return store.Source(found["path"], wanted.image.format, found["size"], key, wanted.image.checksum), None
 
     def _adopted(self, wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Plan:

@@ -140,6 +140,7 @@ def _hold(
             lease = Lease(folder, name, holder, probe.host_mark(), crosses)
             lease.take(takeover, wait)
             leases.append(lease)
+            _refuse_other(row, store)  # until it was locked, another host could adopt it
         send("held", "progress")
         while not select.select([ended], [], [], BEAT_SECONDS)[0]:
             for lease in leases:

@@ -27,7 +27,7 @@ def place(tmp_path: pathlib.Path) -> dict[str, t.Any]:
     folder = tmp_path / "backend"
     (folder / probe.FOLDER).mkdir(parents=True)
     (folder / probe.FOLDER / probe.MARKER).write_text(json.dumps({"uuid": OTHER}))
-    return {"backend": "local", "path": str(folder), "marker": OTHER, "crosses": True, "shares": False}
+    return {"backend": "local", "path": str(folder), "marker": OTHER, "crosses": True}
 
 
 def content(place: dict[str, t.Any]) -> dict[str, bytes | int]:
@@ -92,9 +92,8 @@ def test_a_clone_is_its_image_and_zeros_behind(place: dict[str, t.Any], image: d
     assert content(place)["web1.raw"] == data + bytes(MIB - len(data))
 
 
-def test_an_image_is_kept_where_blocks_are_shared(place: dict[str, t.Any], image: dict[str, t.Any]) -> None:
+def test_an_image_is_put_on_a_backend_once(place: dict[str, t.Any], image: dict[str, t.Any]) -> None:
     image["key"] = "a" * 64
-    place["shares"] = True
     apply(making(place, source=image))
     kept = content(place)
     assert sorted(kept) == [".microvm/backend.json", f".microvm/images/{'a' * 64}.raw", "web1.json", "web1.raw"]
@@ -111,7 +110,7 @@ def test_a_checksum_is_held_against_the_image(
         image["checksum"] = checksum or copy.sha256(file.fileno(), lambda done, total: None)
     step = making(place, source=image)
     if not kind:
-        return apply(step)
+        return apply(step)  # of the copy that has arrived, before it is made larger
     before = content(place)
     with pytest.raises(HostError, match="SHA-256") as refused:
         apply(step)
