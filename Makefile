@@ -37,7 +37,7 @@ input: venv ## hostile values for every option
 docker: venv ## the volume driver under Docker and podman
 	@$(VENV) -m tests.gates.lab tests/docker $(T)
 
-faults: venv ## kill points, power loss, dead servers: all of them
+faults: venv ## kill points, power loss, dead servers, full disks, races: all of them
 	@$(VENV) -m tests.gates.lab tests/faults $(T)
 
 molecule: venv ## the Molecule scenarios

@@ -46,14 +46,18 @@ class Module(AnsibleModule):
                 msg = "%s: %s" % (field, msg)
             more["error"] = HostError("invalid", msg, "see ansible-doc for the options", field=field).as_dict()
         self.code = 1
-        super().fail_json(msg, **more)
+        super().fail_json(msg, **self._with_options(more))
         raise SystemExit(1)
 
     def exit_json(self, **answer: t.Any) -> t.NoReturn:
         """As AnsibleModule's."""
         self.code = 0
-        super().exit_json(**answer)
+        super().exit_json(**self._with_options(answer))
         raise SystemExit(0)
+
+    def _with_options(self, answer: dict[str, t.Any]) -> dict[str, t.Any]:
+        """An answer with the options of the call: those that have a value. Of a long list that halves what is sent."""
+        return {"invocation": {"module_args": items.with_values(self.params)}, **answer}
 
     def leave_quickly(self) -> None:
         """Spare this process what a short-lived one need not do: collections, and taking the interpreter apart.

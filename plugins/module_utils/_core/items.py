@@ -60,6 +60,17 @@ def split(
     return found, prefixes, raw
 
 
+def with_values(params: Options) -> Options:
+    """Options, those of the items of lists too, without those that have no value."""
+    return {
+        name: [with_values(item) if isinstance(item, dict) else item for item in value]
+        if isinstance(value, list)
+        else value
+        for name, value in params.items()
+        if value is not None
+    }
+
+
 def unreadable(given: Options) -> HostError | None:
     """The first text that Ansible can neither log nor convert. It is not shown: it may be a secret."""
     for field, text in _texts(given):
