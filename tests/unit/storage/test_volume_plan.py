@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a volume, planned from what was seen of backends and images."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps, file_store, kinds, probe, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage.image import Image
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
+
+MIB = 1 << 20
+BASE = {"kind": "local_file", "uuid": "u", "identity": "marker", "enabled": 1, "capabilities": [], "is_default": 0}
+ROW = {"name": "web1", "backend": "local", "size": MIB, "uuid": "1234", "config": {}}
+CHECKSUM, FINGERPRINT = "c" * 64, "f" * 64
+
+
+def label(owner: str = "") -> dict[str, t.Any]:
+    return {"name": "web1", "uuid": "1234", "owner": owner or probe.host_mark(), "hostname": owner or "here"}
+
+
+def disk(**more: t.Any) -> dict[str, t.Any]:
+    """A volume of 1 MiB as a look finds it."""
+    return {"size": MIB, "allocated_bytes": 0, "label": label(), "snapshots": [], **more}
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> volumes.Seen:
+    """The backends local (default) and other, with nothing on them."""
+    monkeypatch.setattr(kinds, "store_of", lambda row, mounts: file_store.FileStore(row, "/" + row["name"]))
+    found = object.__new__(volumes.Seen)
+    found.rows, found.default, found.images = {}, "local", {}
+    found.backends = {name: {**BASE, "name": name} for name in ("local", "other")}
+    found.looks = {name: {"status": "ok", "volumes": {}} for name in found.backends}
+    found.mounts = t.cast("t.Any", None)
+    return found
+
+
+def there(seen: volumes.Seen, backend: str = "local", **more: t.Any) -> None:
+    """The volume web1 is registered, and is on a backend."""
+    seen.rows = {"web1": dict(ROW)}
+    seen.looks[backend]["volumes"]["web1"] = disk(**more)
+
+
+def planned(seen: volumes.Seen, **options: t.Any) -> Plan:
+    return volumes.Volumes().plan(Volume("web1", options.pop("state", "present"), 60, **options), seen)
+
+
+def refusal(seen: volumes.Seen, **options: t.Any) -> HostError:
+    with pytest.raises(HostError) as refused:
+        planned(seen, **options)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("beside", "kind", "checksum", "key"),
+    [
+        (True, "raw", "", ""),
+        (True, "raw", CHECKSUM, CHECKSUM),
+        (True, "qcow2", "", FINGERPRINT),
+        (False, "raw", "", FINGERPRINT),
+        (False, "qcow2", CHECKSUM, CHECKSUM),
+    ],
+)
+def test_an_image_is_put_on_the_backend_unless_it_is_there(
+    seen: volumes.Seen, beside: bool, kind: str, checksum: str, key: str
+) -> None:
+    seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": beside, "fingerprint": FINGERPRINT}
+    plan = planned(seen, image=Image("/srv/a", "/srv/a", "", kind, checksum))
+    (step,) = plan.steps
+    assert isinstance(step, file_steps.MakeVolume)
+    assert step.source is not None
+    assert (step.source["key"], step.about.get("key", "")) == (key, key)
+    assert plan.after == {"backend": "local", "size": MIB, "image": "/srv/a"}
+
+
+def test_smaller_than_its_image_is_refused(seen: volumes.Seen) -> None:
+    seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": True, "fingerprint": FINGERPRINT}
+    error = refusal(seen, size=MIB // 2, image=Image("/srv/a", "/srv/a", "", "raw", ""))
+    assert (error.kind, error.field) == ("invalid", "size")
+
+
+def test_an_unchanged_volume_has_no_steps(seen: volumes.Seen) -> None:
+    there(seen)
+    assert planned(seen, size=MIB).steps == []
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "hint"),
+    [
+        ({"backend": "other"}, "conflict", "move: true"),
+        ({"size": MIB // 2}, "conflict", "shrink: true"),
+        ({"restore": "gone"}, "not_found", "host_info"),
+        ({"filesystem": {"type": "xfs"}}, "conflict", "not replaced"),
+    ],
+)
+def test_what_is_refused_says_which_option_would_do_it(
+    seen: volumes.Seen, options: dict[str, t.Any], kind: str, hint: str
+) -> None:
+    there(seen)
+    seen.rows["web1"]["config"] = {"filesystem": {"type": "ext4"}}
+    error = refusal(seen, **options)
+    assert error.kind == kind
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        ({"label": label("other")}, "conflict"),
+        ({"label": None}, "conflict"),
+        ({"holder": {"holder": "machine a", "hostname": "hv1", "pid": 1, "since": "now"}}, "in_use"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"size": 2 * MIB}, {"snapshots": ("a",)}, {"state": "absent"}])
+def test_what_is_not_ours_or_in_use_is_left_alone(
+    seen: volumes.Seen, found: dict[str, t.Any], kind: str, options: dict[str, t.Any]
+) -> None:
+    there(seen, **found)
+    assert refusal(seen, **options).kind == kind
+
+
+def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: volumes.Seen) -> None:
+    seen.looks["local"]["volumes"]["web1"] = disk(label=label("hv2"))
+    assert "adopt: true" in refusal(seen, size=MIB).hint
+    plan = planned(seen, adopt=True, size=2 * MIB)
+    assert [step.describe() for step in plan.steps] == [
+        "adopt volume web1 on local from hv2",
+        "grow volume web1 on local to 2097152 bytes",
+    ]
+
+
+def test_a_backend_that_is_down_leaves_its_volumes_as_they_are(seen: volumes.Seen) -> None:
+    there(seen)
+    seen.looks["local"] = {"status": "unreachable"}
+    assert planned(seen, size=MIB).steps == []
+    assert refusal(seen, size=2 * MIB).kind == "unreachable"
