@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import struct
@@ -31,16 +32,18 @@ CHUNK = 16 << 20
 READ = 1 << 20
 HOLE = 4096
 ZEROS = bytes(HOLE)
-SAMPLES = 64
+SAMPLES, SAMPLES_SHARED = 64, 4
 NOT_HERE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 """What the kernel answers where blocks can't be shared, or a copy not be made inside of a file system."""
 QCOW2 = b"QFI\xfb"
 INFO_SECONDS = 20.0
 
 
-def extents(descriptor: int, size: int) -> t.Iterator[tuple[int, int]]:
-    """Where a file has data: (begin, end) in bytes, in order. A file system that does not know says: everywhere."""
-    at = 0
+def extents(descriptor: int, size: int, at: int = 0) -> t.Iterator[tuple[int, int]]:
+    """Where a file has data from ``at`` on: (begin, end) in bytes, in order.
+
+    A file system that does not know says: everywhere.
+    """
     while at < size:
         try:
             begin = os.lseek(descriptor, at, os.SEEK_DATA)
@@ -151,16 +154,19 @@ def _by_hand(source: int, target: int, at: int, length: int) -> int:
     return len(data)
 
 
-def refuse_different(source: int, target: int, what: str) -> None:
-    """Compare sizes and samples of a copy: both ends of data, and places all over. Raises ``internal``."""
+def refuse_different(source: int, target: int, what: str, samples: int = SAMPLES) -> None:
+    """Compare sizes and samples of a copy: at places all over, and at both ends of the data behind each of them.
+
+    Of shared blocks a few samples (SAMPLES_SHARED) will do: nothing was written. Raises HostError ``internal``.
+    """
     size = os.fstat(source).st_size
     found = os.fstat(target).st_size
     if size > found:
         raise HostError("internal", "%s: the copy has %d of %d bytes" % (what, found, size), "run it again")
-    data = list(extents(source, size))
-    step = max(1, len(data) // SAMPLES)
-    places = {at for begin, end in data[::step] for at in (begin, max(begin, end - HOLE))}
-    places |= {size * number // SAMPLES // HOLE * HOLE for number in range(SAMPLES)}
+    places = {size * number // samples // HOLE * HOLE for number in range(samples)}
+    for place in sorted(places):
+        for begin, end in itertools.islice(extents(source, size, place), 1):
+            places |= {begin, max(begin, end - HOLE)}
     for at in sorted(places):
         length = min(HOLE, size - at)
         if os.pread(source, length, at) != os.pread(target, length, at):

@@ -166,8 +166,8 @@ def _write_label(hidden: str, values: dict[str, t.Any]) -> None:
 
 
 def _copied(source: int, target: int, what: str, progress: deadline.Progress) -> None:
-    copy.contents(source, target, progress)
-    copy.refuse_different(source, target, what)
+    shared = copy.contents(source, target, progress) == "reflink"
+    copy.refuse_different(source, target, what, copy.SAMPLES_SHARED if shared else copy.SAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
