@@ -11,6 +11,8 @@ import pytest
 
 from extensions.molecule.calls import call
 from extensions.molecule.managed import Managed
+from tests.lab import NfsServer
+from tests.lab.daemon import wait_until
 
 IMAGE = "/srv/image.raw"
 MAKE = f"""
@@ -23,7 +25,7 @@ dd if=/srv/random of={IMAGE} bs=1M seek=45 conv=notrunc status=none
 qemu-img convert -O qcow2 {IMAGE} /srv/image.qcow2
 sha256sum {IMAGE} | cut -d' ' -f1
 """
-BACKENDS = ("nas", "filer", "local")
+BACKENDS = ("nas", "filer", "files", "local")
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +66,45 @@ def test_clones_are_equal_and_as_sparse(hv1: Managed, checksum: str, made: list[
         hv1.sh(f"cmp {IMAGE} {item['path']}")
         assert blocks(hv1, item["path"]) <= source * 1.01, item
     kept = hv1.works("host_info", refresh=True).result["images"]
-    assert {image["backend"] for image in kept} == {"filer"}, "only the server with xfs shares blocks"
-    assert {name for image in kept for name in image["volumes"]} == {"filer-0", "filer-1", "filer-2"}
+    users = {name for image in kept for name in image["volumes"]}
+    assert users == {item["name"] for item in done.result["volumes"]} - {"local-0"}, "that one lies beside its image"
+    for backend in BACKENDS:
+        there = [image["key"] for image in kept if image["backend"] == backend]
+        assert len(there) == (2 if backend == "local" else 3) and checksum in there, "one of each image, by its checksum"
+
+
+def test_images_that_nobody_needs_are_listed_and_pruned(hv1: Managed, checksum: str, made: list[str]) -> None:
+    made += ["needing"]
+    hv1.converges("storage_volume", name="needing", backend="nas", image=IMAGE)
+    hv1.works("storage_volume", name="spare", backend="files", image=IMAGE)
+    hv1.works("storage_volume", name="spare", state="absent")
+    kept = hv1.works("host_info", refresh=True).result["images"]
+    unused = {f"{image['backend']}:{image['key']}" for image in kept if not image["volumes"]}
+    used = {f"{image['backend']}:{image['key']}" for image in kept if image["volumes"]}
+    assert any(name.startswith("files:") for name in unused) and used
+    done = hv1.converges("storage_volume", volumes=[], prune_images=True)
+    assert {item["name"] for item in done.result["volumes"]} == unused
+    kept = hv1.works("host_info", refresh=True).result["images"]
+    assert {f"{image['backend']}:{image['key']}" for image in kept} == used
+
+
+def test_a_long_copy_tells_how_far_it_is(hv1: Managed, nas: NfsServer, served: Any, made: list[str]) -> None:
+    made += ["long"]
+    hv1.sh("head -c 256M /dev/urandom > /srv/long.raw")
+    running = hv1.start(call("storage_volume", name="long", backend="nas", image="/srv/long.raw", timeout=120))
+    known = "import sqlite3; c = sqlite3.connect('file:/var/lib/microvm/registry.db?mode=ro', uri=True); "
+    known += "print(*c.execute('SELECT known FROM journal'))"
+    wait_until(lambda: "percent" in hv1.sh(f'python3 -c "{known}"', check=False), 60, "a report of the copy")
+    nas.pause()  # so that it is under way as long as it takes to look
+    try:
+        (job,) = hv1.works("host_info").result["jobs"]
+    finally:
+        nas.resume()
+    (done,) = running.answers()
+    assert not done.failed, done.result
+    assert (job["resource"], job["name"]) == ("volume", "long")
+    assert 0 < job["percent"] < 100 and job["rate"] > 0 and job["seconds_left"] > 0
+    hv1.sh(f"cmp /srv/long.raw {done.result['volume']['path']}; rm /srv/long.raw")
 
 
 def test_a_wrong_checksum_leaves_nothing(hv1: Managed, checksum: str) -> None:
@@ -91,13 +130,19 @@ def test_the_file_system_grows_and_shrinks_with_the_disk(hv1: Managed, checksum:
     hv1.fails("storage_volume", "conflict", name="grown", size="16MiB")
 
 
-def test_a_new_file_system_has_what_was_asked_for(hv1: Managed, made: list[str]) -> None:
+@pytest.mark.parametrize(("kind", "first", "then"), [("ext4", 16, 32), ("xfs", 320, 512), ("btrfs", 128, 256)])
+def test_a_new_file_system_has_what_was_asked_for_and_grows(
+    hv1: Managed, made: list[str], kind: str, first: int, then: int
+) -> None:
     made += ["furnished"]
-    inner = {"type": "ext4", "label": "data", "owner": "7:8", "directories": ["a/b"]}
-    done = hv1.converges("storage_volume", name="furnished", backend="local", size="8MiB", filesystem=inner)
-    path = done.result["volume"]["path"]
-    assert hv1.sh(f"e2label {path}").strip() == "data"
-    assert "User:     7   Group:     8" in hv1.sh(f"debugfs -R 'stat /a/b' {path} 2>/dev/null")
+    inner = {"type": kind, "label": "data", "owner": "7:8", "directories": ["a/b"]}
+    hv1.converges("storage_volume", name="furnished", backend="local", size=f"{first}MiB", filesystem=inner)
+    done = hv1.converges("storage_volume", name="furnished", backend="local", size=f"{then}MiB")
+    look = "blkid -o value -s LABEL {0}; mount -o loop,ro {0} /mnt && stat -c %u:%g /mnt /mnt/a /mnt/a/b; "
+    look += "df -B1M --output=size /mnt | tail -1; umount /mnt"
+    label, *owners, size = hv1.sh(look.format(done.result["volume"]["path"])).split()
+    assert (label, owners) == ("data", ["7:8"] * 3)
+    assert int(size) > (first + then) / 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -121,7 +166,7 @@ def test_a_move_loses_nothing(hv1: Managed, checksum: str, made: list[str]) -> N
     made += ["moved"]
     hv1.converges("storage_volume", name="moved", backend="nas", image=IMAGE)
     before = path_of(hv1, "moved")
-    for backend in ("filer", "local", "nas"):
+    for backend in ("filer", "files", "local", "nas"):
         hv1.fails("storage_volume", "conflict", name="moved", backend=backend)
         done = hv1.converges("storage_volume", name="moved", backend=backend, move=True)
         now = done.result["volume"]["path"]
