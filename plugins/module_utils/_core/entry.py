@@ -56,8 +56,8 @@ class Module(AnsibleModule):
         raise SystemExit(0)
 
     def _with_options(self, answer: dict[str, t.Any]) -> dict[str, t.Any]:
-        """An answer with the options of the call: those that have a value. Of a long list that halves what is sent."""
-        return {"invocation": {"module_args": items.with_values(self.params)}, **answer}
+        """An answer with the options of the call: of a long list, all with their defaults would be half of it."""
+        return {"invocation": {"module_args": items.beside_defaults(self.params, self.argument_spec)}, **answer}
 
     def leave_quickly(self) -> None:
         """Spare this process what a short-lived one need not do: collections, and taking the interpreter apart.

@@ -60,15 +60,17 @@ def split(
     return found, prefixes, raw
 
 
-def with_values(params: Options) -> Options:
-    """Options, those of the items of lists too, without those that have no value."""
-    return {
-        name: [with_values(item) if isinstance(item, dict) else item for item in value]
-        if isinstance(value, list)
-        else value
-        for name, value in params.items()
-        if value is not None
-    }
+def beside_defaults(params: Options, spec: dict[str, Options]) -> Options:
+    """The options that are not as they are by default, those of the items of a list too."""
+    found = {}
+    for name, value in params.items():
+        option = spec.get(name, {})
+        if value is None or value == option.get("default"):
+            continue
+        if isinstance(value, list) and "options" in option:
+            value = [beside_defaults(item, option["options"]) if isinstance(item, dict) else item for item in value]
+        found[name] = value
+    return found
 
 
 def unreadable(given: Options) -> HostError | None:
