@@ -3,7 +3,8 @@
 """Disk images copied at the speed of the storage, holes kept. Private to microvm.host.
 
 Blocks shared where the file system can, else copied inside of it (by an NFS 4.2 server: without the network), else
-read and written. All of it may hang on a dead server: call it in a child. ``told`` hears how many bytes are done, of
+read and written. Sources and targets are files or block devices. All of it may hang on a dead server: call it in a
+child. ``told`` hears how many bytes are done, of
 how many; whoever waits can see by it that there is progress.
 """
 
@@ -14,6 +15,7 @@ import fcntl
 import itertools
 import json
 import os
+import stat
 import struct
 import subprocess
 import typing as t
@@ -24,6 +26,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 Told = t.Callable[[int, int], None]
 
 FICLONE = 0x40049409
+BLKZEROOUT = 0x127F
 F_OFD_GETLK = 36
 QEMU_WRITES = 101
 """The byte of an image that QEMU locks while it may write to it (its lock protocol: 100 + bit of BLK_PERM_WRITE)."""
@@ -37,6 +40,11 @@ NOT_HERE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENO
 """What the kernel answers where blocks can't be shared, or a copy not be made inside of a file system."""
 QCOW2 = b"QFI\xfb"
 INFO_SECONDS = 20.0
+
+
+def size_of(descriptor: int) -> int:
+    """Bytes of a file or a block device."""
+    return os.lseek(descriptor, 0, os.SEEK_END)
 
 
 def extents(descriptor: int, size: int, at: int = 0) -> t.Iterator[tuple[int, int]]:
@@ -64,25 +72,36 @@ def allocated(descriptor: int) -> int:
     return os.fstat(descriptor).st_blocks * 512
 
 
-def contents(source: int, target: int, told: Told) -> str:
-    """Copy a file into an empty one, durably; returns how: reflink, copy_file_range or read and write.
+def contents(source: int, target: int, told: Told, free: int | None = None, zeroed: bool = True) -> str:
+    """Copy a disk into an empty one, durably; returns how: reflink, copy_file_range or read and write.
 
-    Raises HostError ``full`` before anything is written when it does not fit, and OSError.
+    ``free``: bytes that the target may take; those of its file system by default. ``zeroed``: it reads as zeros;
+    otherwise zeros are written where the source has none. Raises HostError ``full`` before anything is written when it
+    does not fit, and OSError.
     """
     os.fsync(source)  # a file that was just written may seem to be one hole: ZFS, NFS
-    size = os.fstat(source).st_size
+    size = size_of(source)
     how = "reflink"
     if not shared(source, target):
         data = list(extents(source, size))
         need = min(sum(end - begin for begin, end in data), max(allocated(source), HOLE))
-        _refuse_full(target, need)
-        os.ftruncate(target, size)
+        _refuse_full(target, need, free)
+        _lengthen(target, size)
         # Extents that are more than is allocated are holes that nobody tells of: those are found by reading.
         known = sum(end - begin for begin, end in data) <= need + need // 100 + (1 << 20)
-        how = _copied(source, target, data, told, inside=known)
+        how = _copied(source, target, data, told, known, zeroed)
+        if not zeroed:
+            for begin, end in _holes(data, size):
+                zero(target, begin, end, told)
     os.fsync(target)
     told(size, size)
     return how
+
+
+def compared(source: int, target: int, what: str, told: Told, free: int | None = None, zeroed: bool = True) -> None:
+    """Copy, as ``contents``, and compare. Raises HostError ``internal`` for a copy that differs."""
+    how = contents(source, target, told, free, zeroed)
+    refuse_different(source, target, what, SAMPLES_SHARED if how == "reflink" else SAMPLES)
 
 
 def shared(source: int, target: int) -> bool:
@@ -96,15 +115,60 @@ def shared(source: int, target: int) -> bool:
     return True
 
 
-def _refuse_full(target: int, need: int) -> None:
-    found = os.fstatvfs(target)
-    free = found.f_bavail * found.f_frsize
+def zero(target: int, begin: int, end: int, told: Told) -> None:
+    """Have a part of a block device read as zeros, durably: by its storage where that can, else written."""
+    at = begin
+    while at < end:
+        length = min(CHUNK, end - at)
+        whole = length // HOLE * HOLE
+        if at % HOLE or not whole:
+            at += os.pwrite(target, bytes(min(HOLE - at % HOLE, length)), at)
+            continue
+        fcntl.ioctl(target, BLKZEROOUT, struct.pack("QQ", at, whole))
+        at += whole
+        told(at - begin, end - begin)
+    os.fsync(target)
+
+
+def wipe(target: int, begin: int, end: int, told: Told) -> None:
+    """Overwrite with zeros what a part of a block device holds. What reads as zeros is left: it may take no room."""
+    at = begin
+    while at < end:
+        data = os.pread(target, min(READ, end - at), at)
+        if not data:
+            break
+        if data.strip(b"\0"):
+            os.pwrite(target, bytes(len(data)), at)
+        at += len(data)
+        told(at - begin, end - begin)
+    os.fsync(target)
+
+
+def _holes(data: list[tuple[int, int]], size: int) -> t.Iterator[tuple[int, int]]:
+    """What is between the extents."""
+    at = 0
+    for begin, end in [*data, (size, size)]:
+        if at < begin:
+            yield at, begin
+        at = end
+
+
+def _lengthen(target: int, size: int) -> None:
+    """Give a file its size; a device has one."""
+    if stat.S_ISREG(os.fstat(target).st_mode):
+        os.ftruncate(target, size)
+
+
+def _refuse_full(target: int, need: int, free: int | None) -> None:
+    if free is None:
+        found = os.fstatvfs(target)
+        free = found.f_bavail * found.f_frsize
     if need > free:
         text = "%d bytes are needed, %d are free" % (need, free)
         raise HostError("full", text, "make room there, or choose another backend")
 
 
-def _copied(source: int, target: int, data: list[tuple[int, int]], told: Told, inside: bool) -> str:
+def _copied(source: int, target: int, data: list[tuple[int, int]], told: Told, inside: bool, zeroed: bool) -> str:
     total = sum(end - begin for begin, end in data)
     done = 0
     os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -114,7 +178,7 @@ def _copied(source: int, target: int, data: list[tuple[int, int]], told: Told, i
             copied = _inside(source, target, begin, length) if inside else 0
             if not copied:
                 inside = False
-                copied = _by_hand(source, target, begin, length)
+                copied = _by_hand(source, target, begin, length, zeroed)
             # Written out while the next is read: the last sync then has little to do, and progress is real.
             os.posix_fadvise(target, begin, copied, os.POSIX_FADV_DONTNEED)
             begin += copied
@@ -133,8 +197,11 @@ def _inside(source: int, target: int, at: int, length: int) -> int:
         return 0
 
 
-def _by_hand(source: int, target: int, at: int, length: int) -> int:
-    """Read and write, blocks of zeros left out. Raises OSError EIO when the source became shorter."""
+def _by_hand(source: int, target: int, at: int, length: int, zeroed: bool) -> int:
+    """Read and write, blocks of zeros left out of a target that is ``zeroed``.
+
+    Raises OSError EIO when the source became shorter.
+    """
     data = os.pread(source, min(READ, length), at)
     if not data:
         raise OSError(errno.EIO, "the source became shorter while it was copied")
@@ -142,11 +209,11 @@ def _by_hand(source: int, target: int, at: int, length: int) -> int:
     view = memoryview(data)
     begin = 0
     while begin < len(data):
-        if data[begin : begin + HOLE] == ZEROS:
+        if zeroed and data[begin : begin + HOLE] == ZEROS:
             begin += HOLE
             continue
         end = begin + HOLE
-        while end < len(data) and data[end : end + HOLE] != ZEROS:
+        while end < len(data) and not (zeroed and data[end : end + HOLE] == ZEROS):
             end += HOLE
         end = min(end, len(data))
         while begin < end:
@@ -159,8 +226,7 @@ def refuse_different(source: int, target: int, what: str, samples: int = SAMPLES
 
     Of shared blocks a few samples (SAMPLES_SHARED) will do: nothing was written. Raises HostError ``internal``.
     """
-    size = os.fstat(source).st_size
-    found = os.fstat(target).st_size
+    size, found = size_of(source), size_of(target)
     if size > found:
         raise HostError("internal", "%s: the copy has %d of %d bytes" % (what, found, size), "run it again")
     places = {size * number // samples // HOLE * HOLE for number in range(samples)}
@@ -175,15 +241,15 @@ def refuse_different(source: int, target: int, what: str, samples: int = SAMPLES
             )
 
 
-def sha256(descriptor: int, told: Told) -> str:
-    """The SHA-256 of a whole file, in hexadecimal digits."""
+def sha256(descriptor: int, told: Told, size: int | None = None) -> str:
+    """The SHA-256 of a whole disk, or of its first ``size`` bytes, in hexadecimal digits."""
     import hashlib
 
     total = hashlib.sha256()
-    size = os.fstat(descriptor).st_size
+    size = size_of(descriptor) if size is None else size
     at = 0
     while at < size:
-        data = os.pread(descriptor, READ, at)
+        data = os.pread(descriptor, min(READ, size - at), at)
         if not data:
             break
         total.update(data)
@@ -227,15 +293,18 @@ def qcow2_size(path: str) -> tuple[int, int]:
     return int(found["virtual-size"]), int(found["actual-size"])
 
 
-def convert(path: str, target: int, told: Told) -> None:
-    """Write the disk that a qcow2 image holds into an empty file, holes kept, durably. Raises HostError."""
+def convert(path: str, target: int, told: Told, free: int | None = None, zeroed: bool = True) -> None:
+    """Write the disk that a qcow2 image holds into an empty one, holes kept, durably; as ``contents``.
+
+    Raises HostError.
+    """
     size, need = qcow2_size(path)
-    _refuse_full(target, need)
-    os.ftruncate(target, size)
+    _refuse_full(target, need, free)
+    _lengthen(target, size)
     program = _require()
     process = subprocess.Popen(
-        # -n: into the file as it is, sparse already. In our process group: it dies with us.
-        [program, "convert", "-p", "-n", "--target-is-zero", "-f", "qcow2", "-O", "raw", "-W"]
+        # -n: into the disk as it is, sparse already. In our process group: it dies with us.
+        [program, "convert", "-p", "-n", *["--target-is-zero"] * zeroed, "-f", "qcow2", "-O", "raw", "-W"]
         + [path, "/proc/self/fd/%d" % target],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import secrets
 import typing as t
 
@@ -23,15 +24,31 @@ LONGEST_GROUP = 60
 """Characters: device-mapper takes 127 for group and volume together, with each hyphen doubled."""
 LONGEST_ID = 128
 """Characters of a system ID (lvmsystemid(7)), which has those of a name."""
+LONGEST_MAPPED = 127
+"""Characters of a device-mapper name: group, hyphen, volume."""
+LONGEST_TAG = 1024
+FIRST = ("snapshot", "pvmove")
+RESERVED = (
+    *("_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage"),
+    *("_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig"),
+)
+"""What the name of a volume may not begin with, or contain (lvm(8), reserved names)."""
+OURS = "microvm."
+"""What our tags begin with."""
 READ_SECONDS = 15.0
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+_.-")
+_TAG = _NAME | frozenset("/=!:#")
+_ESCAPED = re.compile(rb"&([0-9a-f]{2})")
 _REPORT = ["--foreign", "--reportformat", "json", "--units", "b", "--nosuffix"]
 _UUID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """A logical volume; percentages are of a thin pool that is active, else None."""
+    """A logical volume; percentages are of a thin pool or thin volume that is active, else None.
+
+    ``pool``: the thin pool that it is in, or "".
+    """
 
     name: str
     uuid: str
@@ -41,6 +58,9 @@ class Volume:
     open: bool
     data_percent: float | None
     metadata_percent: float | None
+    pool: str = ""
+    tags: tuple[str, ...] = ()
+    writable: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +97,42 @@ def name(value: object, field: str, longest: int = LONGEST_GROUP) -> str:
         return value
     hint = "letters, digits, '+', '_', '.' and '-', not first a '-', at most %d characters" % longest
     refuse(field, "%s is not an LVM name" % shown(value), hint)
+
+
+def volume_name(wanted: str, group: str, field: str, spare: int = 0) -> str:
+    """The name of a logical volume that has characters of our names and '+'. Raises ``invalid``.
+
+    ``spare``: how much longer a name that is made of it may become.
+    """
+    bad = [word for word in RESERVED if word in wanted] + [word for word in FIRST if wanted.startswith(word)]
+    if bad:
+        refuse(field, "LVM keeps names with %s for itself" % bad[0], "choose another name")
+    length = sum(len(each.replace("-", "--")) for each in (group, wanted)) + 1 + spare
+    if length > LONGEST_MAPPED:
+        text = "%s and the group %s are together too long a name by %d characters" % (
+            shown(wanted),
+            group,
+            length - LONGEST_MAPPED,
+        )
+        refuse(field, text, "device-mapper takes %d, a hyphen counts twice" % LONGEST_MAPPED)
+    return wanted
+
+
+def tag(key: str, value: str) -> str:
+    """A tag of a volume. What LVM does not take in a tag is written as & and two hexadecimal digits a byte."""
+    safe = "".join(chr(byte) if chr(byte) in _TAG else "&%02x" % byte for byte in value.encode())
+    return "%s%s=%s" % (OURS, key, safe)
+
+
+def tagged(tags: t.Iterable[str]) -> dict[str, str]:
+    """What our tags say; others are left out."""
+    found = {}
+    for each in tags:
+        key, equals, value = each.partition("=")
+        if equals and key.startswith(OURS):
+            plain = _ESCAPED.sub(lambda matched: bytes.fromhex(matched[1].decode()), value.encode())
+            found[key[len(OURS) :]] = plain.decode(errors="replace")
+    return found
 
 
 def system_id() -> str:
@@ -146,6 +202,9 @@ def _group(found: dict[str, t.Any], volumes: t.Iterable[dict[str, t.Any]]) -> Gr
                 open=each["lv_device_open"] == "open",
                 data_percent=_percent(each["data_percent"]),
                 metadata_percent=_percent(each["metadata_percent"]),
+                pool=each["pool_lv"].strip("[]"),
+                tags=tuple(filter(None, each["lv_tags"].split(","))),
+                writable=each["lv_permissions"] == "writeable",
             )
             for each in volumes
         ),
@@ -156,12 +215,27 @@ def _percent(text: str) -> float | None:
     return float(text) if text else None
 
 
-def change(device: str, own: str, words: t.Sequence[str], seconds: float, formerly: str = "") -> None:
+def change(
+    device: str,
+    own: str,
+    words: t.Sequence[str],
+    seconds: float,
+    formerly: str = "",
+    alive: t.Callable[[], None] = lambda: None,
+    keeps: t.Sequence[int] = (),
+) -> None:
     """Run a command that changes what is on ``device``, as the host ``own``; it is never killed.
 
-    ``formerly``: also act for a host that is gone. Raises HostError: ``timeout`` with its process, ``refused``.
+    ``formerly``: also act for a host that is gone. ``alive``, ``keeps``: see command.run_to_its_end. Raises HostError:
+    ``timeout`` with its process, ``full`` when the group has no room, ``refused``.
     """
     extra = 'extra_system_ids=["%s"]' % formerly if formerly else ""
     config = 'global{system_id_source="lvmlocal"}local{system_id="%s" %s}activation{monitoring=0}' % (own, extra)
     verb, *rest = words
-    command.run_to_its_end(["lvm", verb, "--devices", device, "--config", config, *rest], seconds)
+    argv = ["lvm", verb, "--devices", device, "--config", config, *rest]
+    try:
+        command.run_to_its_end(argv, seconds, alive, keeps)
+    except HostError as error:
+        if "insufficient free space" in (error.stderr or "").lower():
+            raise HostError("full", error.message, "make room in the group, or choose another backend") from None
+        raise

@@ -60,6 +60,14 @@ def look(asked: tuple[str, str, str, str]) -> dict[str, t.Any]:
     return {
         "path": path,
         "size": -(-size // SECTOR) * SECTOR,
-        "beside": found.st_dev == os.stat(os.path.dirname(target)).st_dev,
+        "beside": found.st_dev == _device(os.path.dirname(target)),
         "fingerprint": hashlib.sha256(stamp.encode("utf-8", "surrogateescape")).hexdigest(),
     }
+
+
+def _device(folder: str) -> int:
+    """The file system that a directory is on; -1 when there is none, as for the first disk of a volume group."""
+    try:
+        return os.stat(folder).st_dev
+    except FileNotFoundError:
+        return -1

@@ -24,6 +24,13 @@ POOL = "microvm-pool"
 """The thin pool of a group, when none is named."""
 UNOWNED = "none"
 """What takeover calls the owner of a group that has none."""
+DOWN = {
+    "logged_out": "is not logged in to",
+    "unreachable": "does not answer",
+    "standby": "belongs to another host",
+    "foreign": "is not the disk that was registered",
+}
+"""What is wrong with a LUN that is not ok, in words."""
 FULL_PERCENT = 80.0
 """From here on a thin pool is warned of."""
 
@@ -227,6 +234,22 @@ class Look:
     status: str
 
 
+def present(row: registry.Row, sessions: t.Sequence[iscsi.Session]) -> Look:
+    """What sysfs shows of a registered LUN: its session and disk. ``row``: ``asked`` and ``facts`` of it."""
+    wanted, facts = row["asked"], row["facts"]
+    mine = [each for each in sessions if each.target == wanted["iqn"]]
+    holding = [each for each in mine if iscsi.disk(each, wanted["lun"])]
+    at = (facts.get("address"), facts.get("port"))
+    session = next(iter([each for each in holding or mine if (each.address, each.port) == at] or holding or mine), None)
+    found = iscsi.disk(session, wanted["lun"]) if session else None
+    status = "ok"
+    if session is None or found is None:
+        status = "logged_out"
+    if session is not None and (session.state != "LOGGED_IN" or (found and found.state != "running")):
+        status = "unreachable"
+    return Look(session, len(holding) > 1, found, None, status)
+
+
 class Observed:
     """The registered LUNs and what is there of them: sysfs at once, LVM by a look in children.
 
@@ -238,7 +261,7 @@ class Observed:
             self.rows = {row["user"]: row for row in registry.rows(connection, "SELECT * FROM targets ORDER BY rowid")}
         self.identities = {row["identity"]: row for row in self.rows.values()}
         self.sessions = iscsi.sessions()
-        self.looks = {user: self._look(row) for user, row in self.rows.items()}
+        self.looks = {user: present(row, self.sessions) for user, row in self.rows.items()}
         users = [user for user, look in self.looks.items() if look.status == "ok" and wanted(user)] if refresh else []
         paths = [user for user in users if user not in hung]
         for user in set(users) & hung:
@@ -248,22 +271,6 @@ class Observed:
             if answer is None:
                 hung.add(paths[index])
             self._found(paths[index], answer)
-
-    def _look(self, row: registry.Row) -> Look:
-        wanted, facts = row["asked"], row["facts"]
-        mine = [each for each in self.sessions if each.target == wanted["iqn"]]
-        holding = [each for each in mine if iscsi.disk(each, wanted["lun"])]
-        at = (facts.get("address"), facts.get("port"))
-        session = next(
-            iter([each for each in holding or mine if (each.address, each.port) == at] or holding or mine), None
-        )
-        found = iscsi.disk(session, wanted["lun"]) if session else None
-        status = "ok"
-        if session is None or found is None:
-            status = "logged_out"
-        if session is not None and (session.state != "LOGGED_IN" or (found and found.state != "running")):
-            status = "unreachable"
-        return Look(session, len(holding) > 1, found, None, status)
 
     def _found(self, user: str, answer: dict[str, t.Any] | None) -> None:
         look = self.looks[user]

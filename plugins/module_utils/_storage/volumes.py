@@ -32,8 +32,13 @@ DOWN = {
     "unreachable": "does not answer",
     "not_mounted": "is not mounted",
     "stale": "is stale",
-    "unsupported": "is of a kind that takes no volumes yet",
+    "logged_out": "is not logged in to",
+    "standby": "belongs to another host",
+    "foreign": "is not the disk that was registered",
+    "unsupported": "is of a kind that takes no volumes",
 }
+PASSED_ON = ("not_mounted", "stale", "logged_out", "standby", "foreign", "unknown", "disabled")
+"""Statuses of a backend that its volumes have too; all others make them unreachable."""
 
 
 class Seen:
@@ -86,7 +91,11 @@ class Seen:
                 continue
             if self.looks[backend]["status"] == "ok" and "size" not in self.at(backend, each.name):
                 beside = self.store(backend)
-                path = each.image.path if each.image.path.startswith("/") else beside.inside(each.image.path)
+                try:
+                    path = each.image.path if each.image.path.startswith("/") else beside.inside(each.image.path)
+                except HostError as error:
+                    self.images[each.name] = {"error": error.message, "kind": error.kind, "hint": error.hint}
+                    continue
                 todo.append((each.name, path, each.image.format, beside.disk(each.name)))
         for index, answer in deadline.sweep(todo, image.look, seconds):
             self.images[todo[index][0]] = answer or {"error": "%s does not answer" % todo[index][1]}
@@ -102,6 +111,11 @@ class Seen:
         if found is None:
             raise HostError("unsupported", "backend %s %s" % (backend, DOWN["unsupported"]), "choose another backend")
         return found
+
+    def whole(self, backend: str, size: int) -> int:
+        """The least size that a disk on the backend can have and hold ``size`` bytes."""
+        grain = self.looks.get(backend, {}).get("grain", 1)
+        return int(-(-size // grain) * grain)
 
     def at(self, backend: str, name: str) -> dict[str, t.Any]:
         """What a look found of one volume; empty when there was no look."""
@@ -194,7 +208,7 @@ class Volumes:
         if wanted.restore:
             raise _no_snapshot(wanted)
         source, assumes = self._source(wanted, seen)
-        size = wanted.size or (source.size if source else 0)
+        size = seen.whole(backend, wanted.size or (source.size if source else 0))
         if source is not None and size < source.size:
             raise HostError(
                 "invalid",
@@ -208,6 +222,7 @@ class Volumes:
             about["key"] = source.key
         making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
         beside = seen.store(backend)
+        beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
         plan = self._plan(wanted, {}, {"backend": backend, "size": size})
         plan.assumes += [assumes] if assumes else []
         if wanted.image:
@@ -261,7 +276,7 @@ class Volumes:
         plan.steps += beside.adopt(wanted.name, label, new, wanted.takeover, wanted.timeout)
         _refuse_held(wanted, there)
         inner = wanted.filesystem["type"] if wanted.filesystem else None
-        self._changes(wanted, beside, new, there, there["size"], inner, plan)
+        self._changes(wanted, seen, backend, new, there["size"], inner, plan)
         plan.commit = functools.partial(_store, wanted, {}, backend, plan.after["size"], new)
         return plan
 
@@ -278,12 +293,12 @@ class Volumes:
             text = "volume %s was made with %s" % (wanted.name, before)
             raise HostError("conflict", text, "a file system is not replaced", field=wanted.prefix + "filesystem")
         if seen.looks[backend]["status"] != "ok":
-            if (wanted.size or row["size"]) != row["size"] or wanted.restore:
+            if (wanted.size or 0) > row["size"] or wanted.shrink or wanted.restore:
                 _refuse_down(seen, backend, "change volume %s" % wanted.name)
             return plan
         _refuse_gone(wanted.name, row, there)
         inner = wanted.filesystem["type"] if wanted.filesystem else before
-        self._changes(wanted, seen.store(backend), row["uuid"], there, row["size"], inner, plan)
+        self._changes(wanted, seen, backend, row["uuid"], row["size"], inner, plan)
         if plan.steps:
             _refuse_held(wanted, there)
         if wanted.filesystem and not before:
@@ -295,9 +310,9 @@ class Volumes:
     def _changes(
         self,
         wanted: Volume,
-        beside: store.Store,
+        seen: Seen,
+        backend: str,
         identity: str,
-        there: dict[str, t.Any],
         known: int,
         inner: str | None,
         plan: Plan,
@@ -307,11 +322,13 @@ class Volumes:
         ``known`` is its size in the registry, ``inner`` the file system that it is.
         """
         takeover, seconds = wanted.takeover, wanted.timeout
+        there, beside = seen.at(backend, wanted.name), seen.store(backend)
+        beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
         kept, declared = (
             set(there["snapshots"]),
             set(there["snapshots"] if wanted.snapshots is None else wanted.snapshots),
         )
-        size = there["size"] if wanted.size is None else wanted.size
+        size = there["size"] if wanted.size is None else seen.whole(backend, wanted.size)
         for snapshot in sorted(declared - kept):
             plan.steps += beside.snapshot(wanted.name, identity, snapshot, takeover, seconds)
         if wanted.restore:
@@ -354,7 +371,7 @@ class Volumes:
             raise HostError("conflict", text, "remove them first: snapshots: []", field=wanted.prefix + "move")
         if wanted.restore:
             raise _no_snapshot(wanted)
-        size = wanted.size or there["size"]
+        size = seen.whole(backend, wanted.size or there["size"])
         if size < there["size"]:
             text = "volume %s can't become smaller while it moves" % wanted.name
             raise HostError("conflict", text, "shrink it in a call of its own", field=wanted.prefix + "size")
@@ -366,6 +383,7 @@ class Volumes:
         about = {key: there["label"][key] for key in ("created", "image") if key in there["label"]}
         making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
         beside = seen.store(backend)
+        beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
         plan = self._plan(wanted, {"backend": row["backend"], "size": row["size"]}, {"backend": backend, "size": size})
         plan.steps += steps + beside.provision(making, wanted.timeout)
         for snapshot in wanted.snapshots or ():
@@ -439,9 +457,9 @@ class Volumes:
 
     def kinds(self) -> Kinds:
         """See Resource."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
 
-        return file_steps.KINDS
+        return volume_steps.KINDS
 
 
 def images(looked: store.Look) -> dict[str, list[str]]:
@@ -471,7 +489,7 @@ def described(row: registry.Row, beside: store.Store, looked: store.Look) -> dic
         if there.get("holder"):
             held = there["holder"]
             found["lock"] = {key: held[key] for key in ("hostname", "holder", "since")}
-    elif looked["status"] not in ("not_mounted", "stale", "unknown", "disabled"):
+    elif looked["status"] not in PASSED_ON:
         found["status"] = "unreachable"
     if row["config"].get("image"):
         found["image"] = row["config"]["image"]
@@ -493,7 +511,8 @@ def _refuse_down(seen: Seen, backend: str, doing: str) -> None:
     status = seen.looks[backend]["status"]
     if status == "ok":
         return
-    kind = status if status in ("stale", "refused", "unsupported") else "unreachable"
+    kind = {"standby": "in_use", "foreign": "conflict"}.get(status, "unreachable")
+    kind = status if status in ("stale", "refused", "unsupported") else kind
     how = DOWN.get(status, "can't be read (%s)" % status)
     raise HostError(kind, "can't %s: backend %s %s" % (doing, backend, how), "see to the backend: storage_backend")
 
@@ -536,7 +555,7 @@ def _no_snapshot(wanted: Volume) -> HostError:
 
 
 def _now() -> str:
-    from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import now
+    from ansible_collections.microvm.host.plugins.module_utils._storage.disks import now
 
     return now()
 

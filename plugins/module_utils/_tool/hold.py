@@ -102,8 +102,8 @@ def _watch(keeper: deadline.Child, child: subprocess.Popen[bytes] | None, wake: 
             child.send_signal(number)
 
 
-def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, registry.Row, Store]]:
-    """The volumes, their backends and where they are. Raises ``not_found``."""
+def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, Store]]:
+    """The volumes, and where they are. Raises ``not_found``."""
     with registry.reading() as connection:
         rows = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM volumes")}
     seen = mount.Seen(lambda seen: [], 0)
@@ -115,12 +115,12 @@ def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, registry.Row, St
         store = kinds.store_of(backend, seen)
         if store is None:
             raise HostError("unsupported", "backend %s takes no volumes" % backend["name"])
-        found.append((rows[name], backend, store))
+        found.append((rows[name], store))
     return found
 
 
 def _hold(
-    stores: t.Sequence[tuple[registry.Row, registry.Row, Store]],
+    stores: t.Sequence[tuple[registry.Row, Store]],
     holder: str,
     takeover: bool,
     wait: float,
@@ -128,23 +128,20 @@ def _hold(
     send: t.Callable[..., None],
 ) -> None:
     leases: list[Lease] = []
+    watches = [store.watch(row["name"]) for row, store in stores]
     try:
-        for row, backend, store in stores:
+        for row, store in stores:
             _refuse_other(row, store)
-            place = store.lock_for(row["name"])
-            if not place:
-                continue  # a kind that keeps other hosts out by itself
-            folder, name = os.path.split(place)
-            able = backend["capabilities"]
-            crosses = "external" not in able or "multi_host" in able
-            lease = Lease(folder, name, holder, probe.host_mark(), crosses)
+            folder, name = os.path.split(store.lock_for(row["name"]))
+            lease = Lease(folder, name, holder, probe.host_mark(), store.place["crosses"])
             lease.take(takeover, wait)
             leases.append(lease)
             _refuse_other(row, store)  # until it was locked, another host could adopt it
         send("held", "progress")
         while not select.select([ended], [], [], BEAT_SECONDS)[0]:
-            for lease in leases:
+            for lease, watch in zip(leases, watches):
                 _beat(lease)
+                watch()
     except OSError as error:
         raise HostError("unreachable", "the lock of a volume: %s" % os.strerror(error.errno or 0)) from None
     finally:

@@ -13,11 +13,11 @@ from ansible_collections.microvm.host.plugins.module_utils._host import command,
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import steps as machines
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
-    file_steps,
     filesystems,
     iscsi_steps,
     mount,
     steps,
+    volume_steps,
 )
 from ansible_collections.microvm.host.plugins.module_utils._tool import install, targets
 from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
@@ -49,7 +49,7 @@ def settle(log: Log) -> bool:
     kinds = {
         **steps.KINDS,
         **iscsi_steps.KINDS,
-        **file_steps.KINDS,
+        **volume_steps.KINDS,
         **docker.KINDS,
         **machines.KINDS,
         **install.KINDS,

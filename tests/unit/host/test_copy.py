@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_refused_before_it_is_begun(pair: Pair, monkeypatch
 
 def test_a_source_that_becomes_shorter_is_an_error_not_an_endless_loop(pair: Pair) -> None:
     with pytest.raises(OSError, match="shorter") as error:
-        copy._copied(pair.source, pair.target, [(0, 64 * MIB)], lambda done, total: None, inside=False)
+        copy._copied(pair.source, pair.target, [(0, 64 * MIB)], lambda done, total: None, inside=False, zeroed=True)
     assert error.value.errno == errno.EIO
 
 

@@ -46,7 +46,7 @@ def test_a_report_that_is_none_is_an_error(text: str) -> None:
 
 def test_every_change_sees_one_device_as_this_host_and_is_never_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    monkeypatch.setattr(command, "run_to_its_end", lambda argv, seconds: ran.append((argv, seconds)))
+    monkeypatch.setattr(command, "run_to_its_end", lambda argv, seconds, alive, keeps: ran.append((argv, seconds)))
     lvm.change("/dev/sda", "hv1.1234", ["vgchange", "--activate", "y", "vg"], 5, formerly="hv2.99")
     ((argv, seconds),) = ran
     assert argv[:4] == ["lvm", "vgchange", "--devices", "/dev/sda"]

@@ -10,7 +10,13 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps, file_store, kinds, probe, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    file_store,
+    kinds,
+    probe,
+    volume_steps,
+    volumes,
+)
 from ansible_collections.microvm.host.plugins.module_utils._storage.image import Image
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
@@ -73,7 +79,7 @@ def test_an_image_is_put_on_the_backend_unless_it_is_there(
     seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": beside, "fingerprint": FINGERPRINT}
     plan = planned(seen, image=Image("/srv/a", "/srv/a", "", kind, checksum))
     (step,) = plan.steps
-    assert isinstance(step, file_steps.MakeVolume)
+    assert isinstance(step, volume_steps.MakeVolume)
     assert step.source is not None
     assert (step.source["key"], step.about.get("key", "")) == (key, key)
     assert plan.after == {"backend": "local", "size": MIB, "image": "/srv/a"}

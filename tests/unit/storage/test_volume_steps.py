@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of volumes in files, on a directory with a marker: done, undone, finished, and killed at each call."""
+"""The steps of volumes, on a directory with a marker: done, undone, finished, and killed at each call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import file_steps, file_store, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage import file_disks, probe, volume_steps
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -27,7 +27,8 @@ def place(tmp_path: pathlib.Path) -> dict[str, t.Any]:
     folder = tmp_path / "backend"
     (folder / probe.FOLDER).mkdir(parents=True)
     (folder / probe.FOLDER / probe.MARKER).write_text(json.dumps({"uuid": OTHER}))
-    return {"backend": "local", "path": str(folder), "marker": OTHER, "crosses": True}
+    found: dict[str, t.Any] = {"kind": "files", "backend": "local", "path": str(folder), "marker": OTHER}
+    return {**found, "crosses": True}
 
 
 def content(place: dict[str, t.Any]) -> dict[str, bytes | int]:
@@ -36,7 +37,7 @@ def content(place: dict[str, t.Any]) -> dict[str, bytes | int]:
     top = pathlib.Path(place["path"])
     for path in top.rglob("*"):
         name = str(path.relative_to(top))
-        if path.is_file() and not name.startswith(file_store.LOCKS):
+        if path.is_file() and not name.startswith(file_disks.LOCKS):
             found[name] = path.read_bytes()
     return found
 
@@ -47,8 +48,8 @@ def apply(step: t.Any) -> None:
     child.result()
 
 
-def making(place: dict[str, t.Any], size: int = MIB, source: dict[str, t.Any] | None = None) -> file_steps.MakeVolume:
-    return file_steps.MakeVolume(place, "web1", UUID, False, 20, size, source, None, {"created": "today"})
+def making(place: dict[str, t.Any], size: int = MIB, source: dict[str, t.Any] | None = None) -> volume_steps.MakeVolume:
+    return volume_steps.MakeVolume(place, "web1", UUID, False, 20, size, source, None, {"created": "today"})
 
 
 @pytest.fixture
@@ -65,6 +66,8 @@ def image(tmp_path: pathlib.Path) -> dict[str, t.Any]:
         "lock": "",
         "crosses": True,
         "volume": "",
+        "backend": "",
+        "disk": "",
     }
 
 
@@ -80,7 +83,7 @@ def test_a_new_volume_has_a_disk_and_a_label(place: dict[str, t.Any]) -> None:
     found = content(place)
     assert sorted(found) == [".microvm/backend.json", "web1.json", "web1.raw"]
     assert found["web1.raw"] == bytes(MIB)
-    label = file_store.read_label(place["path"], "web1")
+    label = file_disks.read_label(place["path"], "web1")
     assert label is not None
     assert (label["uuid"], label["owner"], label["created"]) == (UUID, probe.host_mark(), "today")
     assert os.stat(os.path.join(place["path"], "web1.raw")).st_blocks == 0
@@ -150,15 +153,15 @@ def test_another_file_system_in_its_place_is_refused(made: dict[str, t.Any]) -> 
 def steps(place: dict[str, t.Any]) -> dict[str, t.Any]:
     """One of each kind, for the volume web1 of 1 MiB with a snapshot s."""
     base = (place, "web1", UUID, False, 20)
-    label = file_store.read_label(place["path"], "web1")
+    label = file_disks.read_label(place["path"], "web1")
     return {
-        "grow": file_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
-        "shrink": file_steps.ResizeVolume(*base, MIB, MIB // 2, None),
-        "snapshot": file_steps.TakeSnapshot(*base, "t", "abc"),
-        "restore": file_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
-        "delete snapshot": file_steps.DeleteSnapshot(*base, "s"),
-        "delete": file_steps.DeleteVolume(*base, False),
-        "adopt": file_steps.AdoptVolume(*base, label),
+        "grow": volume_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
+        "shrink": volume_steps.ResizeVolume(*base, MIB, MIB // 2, None),
+        "snapshot": volume_steps.TakeSnapshot(*base, "t", "abc"),
+        "restore": volume_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
+        "delete snapshot": volume_steps.DeleteSnapshot(*base, "s"),
+        "delete": volume_steps.DeleteVolume(*base, False),
+        "adopt": volume_steps.AdoptVolume(*base, label),
     }
 
 
@@ -168,8 +171,8 @@ KINDS = ["grow", "shrink", "snapshot", "restore", "delete snapshot", "delete", "
 @pytest.fixture
 def changed(made: dict[str, t.Any]) -> dict[str, t.Any]:
     """A volume that has been written to since its snapshot s."""
-    apply(file_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000"))
-    file_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000").finish({})
+    apply(volume_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000"))
+    volume_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000").finish({})
     with open(os.path.join(made["path"], "web1.raw"), "r+b") as disk:
         disk.write(b"later")
     return made
@@ -204,7 +207,7 @@ def test_finished_steps_leave_only_what_was_asked_for(changed: dict[str, t.Any])
     gone.finish({})
     gone.finish({})
     assert sorted(content(changed)) == [".microvm/backend.json"]
-    assert os.listdir(os.path.join(changed["path"], file_store.LOCKS)) == []
+    assert os.listdir(os.path.join(changed["path"], file_disks.LOCKS)) == []
 
 
 def test_a_disk_that_is_written_behind_its_old_end_is_not_cut(changed: dict[str, t.Any]) -> None:
