@@ -273,7 +273,8 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, n
     playbook(controller, "microvm.host.remove", "{}")
     bare = snapshot.look(host, exports)
     left = set(bare.files) - set(before.files)
-    assert "empty directory `/var/lib/microvm/mounts`" in told and "local volumes" in told
+    assert "empty directory `/var/lib/microvm/mounts`, and those of open-iscsi" in told and "local volumes" in told
+    left -= {f"/var/lib/iscsi/{name}" for name in ("nodes", "static", "ifaces")}
     stays = ("/var/lib/microvm/mounts", "/var/lib/microvm/volumes")
     assert {path for path in left - parents if not path.startswith(stays)} == set()
     assert (bare.mounts, bare.luns, bare.volumes) == (before.mounts, before.luns, before.volumes)
