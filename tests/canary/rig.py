@@ -164,7 +164,7 @@ class Rig:
         """Files of the host that hold a secret: path, permissions, owner."""
         asked = {"needles": [needle.hex() for needle in self.needles], "since": self.began}
         done = self.host.ssh("python3 -IS /tmp/search.py", stdin=json.dumps(asked), timeout=300)
-        return [(path, mode, owner) for path, mode, owner in json.loads(done.stdout)]
+        return [(str(path), mode, owner) for path, mode, owner in json.loads(done.stdout)]
 
     def leaks(self) -> list[str]:
         """Every place outside the files that are allowed, on the host and in what Ansible wrote here."""
