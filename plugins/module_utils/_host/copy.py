@@ -312,10 +312,10 @@ def convert(path: str, target: int, told: Told, free: int | None = None, zeroed:
         env={"LC_ALL": "C", "PATH": command.SEARCH},
         pass_fds=(target,),
     )
-    assert process.stdout is not None and process.stderr is not None
+    out, err = t.cast("t.IO[bytes]", process.stdout), t.cast("t.IO[bytes]", process.stderr)
     rest = b""
     while True:
-        data = os.read(process.stdout.fileno(), 4096)
+        data = os.read(out.fileno(), 4096)
         if not data:
             break
         *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")  # "    (12.34/100%)"
@@ -323,7 +323,7 @@ def convert(path: str, target: int, told: Told, free: int | None = None, zeroed:
             text = line.strip().lstrip(b"(").partition(b"/")[0]
             if text.replace(b".", b"").isdigit():
                 told(int(size * float(text) / 100), size)
-    said = process.stderr.read().decode(errors="replace").strip()
+    said = err.read().decode(errors="replace").strip()
     if process.wait():
         kind = "full" if "No space left" in said else "refused"
         raise HostError(
