@@ -74,7 +74,7 @@ def test_volumes_do_not_wait_for_each_other(driver: Driver) -> None:
         driver.call("Create", Name="v%d" % number, Opts=dict(NAS, server="slow"))
         client.sendall(request_of("/VolumeDriver.Mount", json.dumps({"Name": "v%d" % number, "ID": "a"}).encode()))
     assert {answer_of(client)[0] for client in clients} == {200}
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10 * 0.5, "one after the other"
 
 
 @pytest.mark.parametrize("ident", ["a", "x"])

@@ -96,7 +96,8 @@ def test_many_jobs_of_a_server_are_done_by_few_children(work: Work) -> None:
         work.add("slow", number)
     work.finish()
     assert sorted(work.answers) == list(range(40))
-    assert len({answer["pid"] for answer in work.answers.values()}) == workers.MOVING
+    # On a busy machine one may be taken for slow, and another joins them.
+    assert workers.MOVING <= len({answer["pid"] for answer in work.answers.values()}) < 3 * workers.MOVING
     assert {number: answer["number"] for number, answer in work.answers.items()} == {n: n for n in range(40)}
 
 
