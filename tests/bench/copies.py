@@ -34,11 +34,11 @@ class Backend:
     """A registered backend, and what is timed on it."""
 
     def __init__(self, name: str, image: str) -> None:
-        self.mount, self.kinds, self.store, self.deadline = (
+        self.observed, self.kinds, self.store, self.deadline = (
             importlib.import_module(PACKAGE + module)
-            for module in ("_storage.mount", "_storage.kinds", "_storage.store", "_host.deadline")
+            for module in ("_storage.observed", "_storage.kinds", "_storage.store", "_host.deadline")
         )
-        seen = self.mount.Seen(lambda seen: [], 0)
+        seen = self.observed.Seen(lambda seen: [], 0)
         self.volumes = self.kinds.store_of(seen.backends[name], seen)
         self.image = image
         self.folder = os.path.dirname(self.volumes.disk("x"))

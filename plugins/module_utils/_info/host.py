@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
 from ansible_collections.microvm.host.plugins.module_utils._info import docker, machines, volumes
-from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount_report, observed
 
 LOOKING = 0.6
 """The share of the timeout that is for looks at storage: to end fifty that hang, and to answer, takes time too."""
@@ -30,13 +30,13 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
     """
     names.seconds(timeout, "timeout")
 
-    def probed(seen: mount.Seen) -> list[str]:
+    def probed(seen: observed.Seen) -> list[str]:
         local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
     until = time.monotonic() + timeout * LOOKING
     luns = iscsi_lvm.Observed(timeout * LUNS, lambda user: refresh, set(), refresh)
-    seen = mount.Seen(probed, until - time.monotonic())
+    seen = observed.Seen(probed, until - time.monotonic())
     seen.beside["luns"] = luns
     intents = journal.left_open()
     return {
@@ -66,9 +66,10 @@ def _state(row: registry.Row) -> str:
     return "present" if row["logged_in"] else "logged_out"
 
 
-def _mounts(seen: mount.Seen, resource: str) -> list[dict[str, t.Any]]:
+def _mounts(seen: observed.Seen, resource: str) -> list[dict[str, t.Any]]:
     """What a resource has mounted, by name."""
     used = [(user.split(":", 1)[1], use) for user, use in sorted(seen.users.items()) if user.startswith(resource + ":")]
     return [
-        dict(mount.described(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=name) for name, use in used
+        dict(mount_report.described(seen.rows[use["mount"]], seen, bool(use["persistent"])), name=name)
+        for name, use in used
     ]

@@ -11,13 +11,13 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Look, Store
 
 Told = list[dict[str, t.Any]]
 
 
-def gather(seen: mount.Seen, seconds: float, refresh: bool) -> dict[str, Told]:
+def gather(seen: observed.Seen, seconds: float, refresh: bool) -> dict[str, Told]:
     """``volumes``, ``images`` and ``orphans``. Backends are looked at that answered ``seen``, within ``seconds``."""
     with registry.reading() as connection:
         rows = registry.rows(connection, "SELECT * FROM volumes ORDER BY name")
@@ -50,7 +50,7 @@ def jobs(intents: t.Sequence[registry.Row]) -> Told:
     ]
 
 
-def _known(row: registry.Row, seen: mount.Seen, refresh: bool) -> Look:
+def _known(row: registry.Row, seen: observed.Seen, refresh: bool) -> Look:
     """The status that a backend was seen to have; without ``refresh`` only those on this host were looked at."""
     kind = kinds.of(row["kind"])
     if not refresh and "external" in row["capabilities"]:

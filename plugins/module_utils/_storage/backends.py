@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed
 from ansible_collections.microvm.host.plugins.module_utils._storage.kinds import Backend
 
 if t.TYPE_CHECKING:
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 
 
-class Seen(mount.Seen):
+class Seen(observed.Seen):
     """What the mounts see, and which backend is the default."""
 
     @property
@@ -41,7 +41,7 @@ class Backends:
         self.able: list[str] = []
         self.stand_in: str | None = None
         self.failed: list[str] = []
-        self.hung: set[mount.Hung] = set()
+        self.hung: set[observed.Hung] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Backend:
         """See Resource."""
@@ -50,7 +50,7 @@ class Backends:
         name = names.name(item["name"], prefix + "name")
         kind, state = item.get("kind"), item["state"]
         seconds = names.seconds(item["timeout"], prefix + "timeout")
-        config, base, key = None, mount.BASE, ""
+        config, base, key = None, "", ""
         if kind is None and state == "present":
             raise HostError(
                 "invalid", "%skind is required" % prefix, "one of %s" % ", ".join(kinds.KINDS), prefix + "kind"
@@ -106,17 +106,17 @@ class Backends:
     def removal(self, name: str) -> Backend:
         """See Resource."""
         self.removed.add(name)
-        return Backend(name, "absent", 15, "", None, None, mount.BASE, True, None)
+        return Backend(name, "absent", 15, "", None, None, "", True, None)
 
     def observe(self, wanted: t.Sequence[Backend]) -> Seen:
         """See Resource."""
 
-        def probed(seen: mount.Seen) -> list[str]:
+        def probed(seen: observed.Seen) -> list[str]:
             there = [each.name for each in wanted if each.state != "absent" and each.name in seen.backends]
             found = [seen.backends[name] for name in there]
             return [path for row in found for path in kinds.of(row["kind"]).looked_at(row, seen)]
 
-        return Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
+        return Seen(probed, observed.look_seconds(each.timeout for each in wanted), self.hung)
 
     def plan(self, wanted: Backend, seen: Seen) -> Plan:
         """See Resource."""
@@ -255,7 +255,7 @@ class Backends:
         return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
 
 
-def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+def described(row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:
     """A returned backend, from its row and what was seen."""
     found: dict[str, t.Any] = {
         "state": "present",

@@ -12,12 +12,15 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import mount, store
+    from ansible_collections.microvm.host.plugins.module_utils._storage import observed, store
 
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """A validated item; ``config`` is what its kind made of its options. ``default`` None: as it is."""
+    """A validated item; ``config`` is what its kind made of its options. ``default`` None: as it is.
+
+    ``base``: below which directory its mount is made, "" for the usual one.
+    """
 
     name: str
     state: str
@@ -50,25 +53,25 @@ class Kind(t.Protocol):
     def identity(self, config: dict[str, t.Any]) -> str:
         """What makes it one place: a call may name it once."""
 
-    def looked_at(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+    def looked_at(self, row: registry.Row, seen: observed.Seen) -> list[str]:
         """The directories of a registered backend that shall be looked at."""
 
-    def present(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    def present(self, wanted: Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """What brings it there; what all backends have in common is added to it."""
 
-    def proven(self, wanted: Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    def proven(self, wanted: Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """What tries the secret and changes nothing."""
 
-    def absent(self, wanted: Backend, seen: mount.Seen, row: registry.Row) -> Plan:
+    def absent(self, wanted: Backend, seen: observed.Seen, row: registry.Row) -> Plan:
         """What takes it away, data excepted."""
 
-    def described(self, row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+    def described(self, row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:
         """Its part of a returned backend, ``status`` included."""
 
-    def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+    def remarks(self, row: registry.Row, seen: observed.Seen) -> list[str]:
         """What to warn of a registered backend."""
 
-    def store(self, row: registry.Row, seen: mount.Seen) -> store.Store | None:
+    def store(self, row: registry.Row, seen: observed.Seen) -> store.Store | None:
         """Where its volumes are; None for a kind that takes none in this version."""
 
     def capabilities(self, config: dict[str, t.Any], known: Known) -> list[str]:
@@ -80,7 +83,7 @@ def of(name: str) -> Kind:
     return KINDS[name].load()
 
 
-def store_of(row: registry.Row, seen: mount.Seen) -> store.Store | None:
+def store_of(row: registry.Row, seen: observed.Seen) -> store.Store | None:
     """Where the volumes of a registered backend are, as its kind says."""
     return of(row["kind"]).store(row, seen)
 

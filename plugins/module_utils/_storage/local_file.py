@@ -10,9 +10,10 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
-from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import FileStore
-from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 BOOTS = False
 PATH = "/var/lib/microvm/volumes"
@@ -29,7 +30,7 @@ def secret(item: dict[str, t.Any], prefix: str) -> t.Any:
     return None
 
 
-def proven(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+def proven(wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
     """See Kind."""
     raise HostError("invalid", "a directory has no secret to check", field=wanted.prefix + "secret_check")
 
@@ -39,12 +40,12 @@ def identity(config: dict[str, t.Any]) -> str:
     return str(config["path"])
 
 
-def looked_at(row: registry.Row, seen: mount.Seen) -> list[str]:
+def looked_at(row: registry.Row, seen: observed.Seen) -> list[str]:
     """See Kind."""
     return [row["config"]["path"]]
 
 
-def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+def present(wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
     """See Kind. Raises ``conflict`` for another path: the directory is the identity of a local backend."""
     config = wanted.config or {}
     path = config["path"]
@@ -58,19 +59,20 @@ def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -
         plan.before["directory"], plan.after["directory"] = there, True
         kinds.refuse_swapped(row, looked, path)
     if not there:
-        from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes, steps
 
         marker = row["uuid"] if row is not None and seen.volumes.get(wanted.name) else "any"
-        plan.steps.append(steps.OpenDirectory(path, mount.missing(path, seen, wanted.timeout), marker, wanted.timeout))
+        missing = mount_changes.missing(path, seen, wanted.timeout)
+        plan.steps.append(steps.OpenDirectory(path, missing, marker, wanted.timeout))
     return plan
 
 
-def absent(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
+def absent(wanted: kinds.Backend, seen: observed.Seen, row: registry.Row) -> Plan:
     """See Kind."""
     return Plan(wanted.name, {"path": row["config"]["path"]}, {}, seconds=wanted.timeout)
 
 
-def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+def described(row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:
     """See Kind."""
     path = row["config"]["path"]
     looked = seen.looks.get(path, {"status": "not_mounted"})
@@ -80,15 +82,19 @@ def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
     return dict(found, path=path)
 
 
-def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
+def remarks(row: registry.Row, seen: observed.Seen) -> list[str]:
     """See Kind."""
     if described(row, seen)["status"] == "unreachable":
         return ["%s does not answer: check what is mounted there" % row["config"]["path"]]
     return []
 
 
-def store(row: registry.Row, seen: mount.Seen) -> Store:
+def store(row: registry.Row, seen: observed.Seen) -> Store:
     """See Kind."""
+    from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import (
+        FileStore,
+    )  # only volumes need it
+
     return FileStore(row, row["config"]["path"])
 
 

@@ -9,8 +9,11 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import secret as secrets
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, kinds, mount, target
-from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
+from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, kinds, target
+from ansible_collections.microvm.host.plugins.module_utils._storage.observed import Seen
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 BOOTS = True
 LOOK_SECONDS = 5.0
@@ -35,13 +38,13 @@ def identity(config: dict[str, t.Any]) -> str:
     return iscsi_lvm.shown(config)
 
 
-def looked_at(row: registry.Row, seen: mount.Seen) -> list[str]:
+def looked_at(row: registry.Row, seen: Seen) -> list[str]:
     """See Kind: no directory; LVM is asked about its LUN instead."""
     seen.beside.setdefault("luns asked for", set()).add("backend:" + row["name"])
     return []
 
 
-def observed(seen: mount.Seen) -> iscsi_lvm.Observed:
+def observed(seen: Seen) -> iscsi_lvm.Observed:
     """What is there of all LUNs, looked up once for all backends."""
     if "luns" not in seen.beside:
         wanted = seen.beside.get("luns asked for", set())
@@ -64,7 +67,7 @@ def _use(wanted: kinds.Backend, logged_in: bool) -> target.Use:
     )
 
 
-def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+def present(wanted: kinds.Backend, seen: Seen, row: registry.Row | None) -> Plan:
     """See Kind. One that is not in service is tried all the same when it is new: it must be known by its group."""
     use = _use(wanted, wanted.enabled)
     plan = target.present(use, observed(seen))
@@ -73,31 +76,31 @@ def present(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -
     return plan
 
 
-def proven(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+def proven(wanted: kinds.Backend, seen: Seen, row: registry.Row | None) -> Plan:
     """See Kind."""
     return target.proven(_use(wanted, True), observed(seen))
 
 
-def absent(wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
+def absent(wanted: kinds.Backend, seen: Seen, row: registry.Row) -> Plan:
     """See Kind."""
     return target.absent(wanted.name, "backend:" + wanted.name, observed(seen), wanted.timeout)
 
 
-def described(row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+def described(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
     """See Kind."""
     luns = observed(seen)
     user = "backend:" + row["name"]
     return iscsi_lvm.described(luns.rows[user], luns.looks[user])
 
 
-def remarks(row: registry.Row, seen: mount.Seen) -> list[str]:
+def remarks(row: registry.Row, seen: Seen) -> list[str]:
     """See Kind."""
     luns = observed(seen)
     user = "backend:" + row["name"]
     return iscsi_lvm.remarks(luns.rows[user]["asked"], luns.looks[user])
 
 
-def store(row: registry.Row, seen: mount.Seen) -> Store | None:
+def store(row: registry.Row, seen: Seen) -> Store | None:
     """See Kind."""
     return None
 

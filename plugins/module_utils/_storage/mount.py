@@ -1,125 +1,28 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ONE mount as a resource with users: what is there, and the steps to what should be. Private to microvm.host.
+"""ONE mount as a resource with users: whether it is as it should be. Private to microvm.host.
 
 A mount resource or a backend is a user of a mount; the mount is made for the first and goes with the last.
+What is there is read by ``observed``; the steps are in ``mount_changes`` and ``mount_password``, which an unchanged
+call does not load; ``mount_report`` has what is returned.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import sqlite3
-import time
 import typing as t
-import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record, ReloadUnits, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, files, holders, mounts, names, secret
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import credentials, filesystems, probe, units
-
-if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
+from ansible_collections.microvm.host.plugins.module_utils._storage import credentials, filesystems, units
+from ansible_collections.microvm.host.plugins.module_utils._storage.observed import Seen
 
 BASE = "/var/lib/microvm/mounts"
 PER_MOUNT = frozenset({"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "relatime", "strictatime", "nodiratime"})
-
-REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "virtiofs")
-"""How the types of file systems begin whose server may be dead."""
-
-LOOK_SECONDS = 5.0
-"""How long all looks of a call may take together: who does not answer by then is told as unreachable, no more."""
-
-Hung = tuple[str, t.Optional[int]]
-"""A mount that did not answer: its path, and its id in mountinfo (another mount there has another)."""
-
-
-def look_seconds(timeouts: t.Iterable[int]) -> float:
-    """How long the looks of a call may take whose items have these timeouts, s: most of them is for the changes."""
-    return min(LOOK_SECONDS, max(timeouts, default=1) / 2)
-
-
-class Seen:
-    """The registry's mounts and users, mountinfo, and what a look at each mount gave (by path).
-
-    ``probed`` says of which paths. Mounts in ``hung`` are not looked at again; those that do not answer are added.
-    """
-
-    def __init__(self, probed: t.Callable[[Seen], list[str]], seconds: float, hung: set[Hung] | None = None) -> None:
-        self._tool: tuple[str, str, list[Step]] | None = None
-        self.beside: dict[str, t.Any] = {}
-        """What kinds of backends that are no mounts keep here for this look."""
-        with registry.reading() as connection:
-            self.rows = {row["id"]: row for row in registry.rows(connection, "SELECT * FROM mounts")}
-            users = registry.rows(connection, "SELECT * FROM mount_users ORDER BY rowid")
-            self.backends = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM backends")}
-            self.volumes: dict[str, list[str]] = {}
-            for row in registry.rows(connection, "SELECT backend, name FROM volumes ORDER BY name"):
-                self.volumes.setdefault(row["backend"], []).append(row["name"])
-        self.users = {row["user"]: row for row in users}
-        self.identities = {row["identity"]: row for row in self.rows.values()}
-        self.stacks: dict[str, list[mounts.Mount]] = {}
-        for mount in mounts.table():
-            self.stacks.setdefault(mount.path, []).append(mount)
-        hung = set() if hung is None else hung
-        tops = {path: stack[-1].id for path, stack in self.stacks.items()}
-        backed = {row["config"]["path"] for row in self.backends.values() if "path" in row["config"]}
-        wanted = [path for path in probed(self) if path in tops or path in backed]
-        self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
-        paths = [path for path in wanted if (path, tops.get(path)) not in hung]
-        for index, answer in deadline.sweep(paths, look, seconds):
-            if answer is None:
-                hung.add((paths[index], tops.get(paths[index])))
-            else:
-                self.looks[paths[index]] = answer
-
-    def tool(self, tool: t.Callable[[], Tool]) -> tuple[str, str, list[Step]]:
-        """What ``planned`` of the host tool says; looked up once, for all items."""
-        if self._tool is None:
-            self._tool = tool().planned()
-        return self._tool
-
-    def of(self, user: str) -> registry.Row | None:
-        """The mount that ``user`` uses."""
-        row = self.users.get(user)
-        return self.rows[row["mount"]] if row else None
-
-    def users_of(self, row: registry.Row, but: str) -> list[str]:
-        """The other users of a mount, as a person would name them."""
-        return [
-            user.replace(":", " ", 1) for user, use in self.users.items() if use["mount"] == row["id"] and user != but
-        ]
-
-    def by_identity(self, identity: str) -> registry.Row | None:
-        """The registered mount of an identity."""
-        return self.identities.get(identity)
-
-    def stack(self, path: str) -> list[mounts.Mount]:
-        """The mounts on a path, the visible one last."""
-        return self.stacks.get(path, [])
-
-
-def look(path: str) -> dict[str, t.Any]:
-    """Capacity and status of a mount point; may hang, so it runs in a child. ``uuid`` when it carries a marker."""
-    begun = time.monotonic()
-    try:
-        root = os.open(path, probe.PLACE)
-        try:
-            found: dict[str, t.Any] = {"status": "ok", "capacity": probe.capacity(root)}
-            found["uuid"] = probe.read_marker(root, path)
-        finally:
-            os.close(root)
-    except (FileNotFoundError, NotADirectoryError):
-        return {"status": "not_found"}
-    except OSError as error:
-        return {"status": probe.explained(error, path).kind if error.errno else "unreachable"}
-    except HostError as error:
-        return {"status": error.kind}
-    found["probe_seconds"] = round(time.monotonic() - begun, 4)
-    return found
 
 
 @dataclasses.dataclass
@@ -196,7 +99,12 @@ def present(use: Use, seen: Seen) -> Part:
     if row is not None and use.path and use.path != row["path"]:
         hint = "remove it and add it again to move it"
         raise HostError("conflict", "the path %s was chosen when the mount was made" % row["path"], hint, field="path")
-    part = _new(use, seen) if row is None else _existing(use, seen, row)
+    if row is None:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        part = mount_changes.new(use, seen)
+    else:
+        part = _existing(use, seen, row)
     _bring_password(use, seen, row, part)
     if not part.steps and _outdated(use, seen, row):
         part.steps.append(Record("register %s" % system.source(use.asked)))
@@ -209,7 +117,8 @@ def _outdated(use: Use, seen: Seen, row: registry.Row | None) -> bool:
     return row is None or own is None or bool(own["persistent"]) != use.persistent or row["asked"] != use.asked
 
 
-def _facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, t.Any]:
+def facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, t.Any]:
+    """What a diff tells of a mount."""
     found = {key: value for key, value in asked.items() if key != "kind"}
     if path:
         found["path"] = path
@@ -217,217 +126,64 @@ def _facets(asked: filesystems.Asked, path: str, persistent: bool) -> dict[str, 
     return found
 
 
-def _new(use: Use, seen: Seen) -> Part:
-    part = Part(after=_facets(use.asked, use.path, use.persistent))
-    if use.path:
-        refuse_taken(use.path, seen)
-    if use.mounted:
-        part.after["mounted"] = "yes"
-        part.steps.append(_attach(use, seen, use.path))
-        part.warnings += hidden(use.path, seen, use.seconds) if use.path else []
-    elif use.marker:
-        part.after["mounted"] = "no"
-        part.steps.append(_attach(use, seen, use.path, place=False))
-    if use.persistent:
-        _boot(part, use, use.path, None)
-    return part
-
-
 def _existing(use: Use, seen: Seen, row: registry.Row) -> Part:
-    path = row["path"]
+    """What makes the registered mount ``row`` as the use wants it; without steps when it is."""
     own = seen.users.get(use.user)
     part = Part(row=row)
-    part.before = _facets(row["asked"], path, bool(own and own["persistent"])) if own else {}
-    part.after = _facets(use.asked, path, use.persistent)
-    unit = files.text_of(units.unit_file(path))
+    part.before = facets(row["asked"], row["path"], bool(own and own["persistent"])) if own else {}
+    part.after = facets(use.asked, row["path"], use.persistent)
     boots = use.persistent or any(
         each["persistent"] for user, each in seen.users.items() if each["mount"] == row["id"] and user != use.user
     )
-    if boots and (unit != units.unit_text(use.asked, path) or not os.path.islink(units.unit_link(path))):
-        _boot(part, use, path, unit)
-        if part.before and unit is None:
-            part.before["persistent"] = False
-        elif part.before and row["asked"] == use.asked:
-            part.before["unit"], part.after["unit"] = "edited", "written"
-    elif not boots and unit is not None:
-        part.steps += _remove_unit(path, unit)
+    _bring_unit(use, row, part, boots)
     if use.mounted:
         _bring_live(use, seen, row, part)
     elif use.mounted is False:
-        stack = seen.stack(path)
-        if part.before:
-            part.before["mounted"] = "yes" if stack else "no"
-        part.after["mounted"] = "no"
-        others = seen.users_of(row, use.user) if stack else []
-        if others and not use.patient:
-            raise HostError("in_use", "%s is used by %s" % (path, ", ".join(others)), "remove that first")
-        part.pending = holders.of_mount(path) if stack and use.patient and not others else []
-        if others:
-            part.after["mounted"] = part.before.get("mounted", "yes")
-        elif part.pending:
-            part.after["mounted"] = part.before.get("mounted", "yes")
-            text = "%s is in use by %s: it is unmounted by the first run that finds it idle"
-            part.warnings.append(text % (path, ", ".join(part.pending)))
-        elif stack:
-            part.steps.append(_detach(path, not boots, use.seconds))
-    if use.marker and (own is None or row["asked"] != use.asked) and not _goes_out(part.steps):
-        part.steps.insert(0, _attach(use, seen, path, place=False))  # a backend is tried before it counts
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        mount_changes.take_down(use, seen, row, part, boots)
+    if use.marker and (own is None or row["asked"] != use.asked):
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        mount_changes.try_first(use, seen, row, part)
     return part
 
 
-def _bring_password(use: Use, seen: Seen, row: registry.Row | None, part: Part) -> None:
-    """The steps that prove a password and put it at rest, and give it to a live mount. Blank keeps the one there is."""
-    from_file = row["asked"].get("credentials") if row else ""
-    system = filesystems.guarded(use.asked)
-    login = system.login(use.asked) if system else None
-    if from_file and (login is None or login.file != from_file):
-        part.steps.append(_remove_credentials(from_file))
-    if system is None or login is None:
-        return
-    found = credentials.state(login, secret.of(use.secret))
-    if found == "current":
-        return
-    if found == "missing" and not use.secret:
-        text = "%s logs in as %s, and no password is given or kept" % (system.source(use.asked), login.username)
-        raise HostError("invalid", text, "give the password", field="password")
-    if part.before:
-        part.before["password"], part.after["password"] = found, "current"
-    stack = seen.stack(row["path"]) if row else []
-    if found != "edited":
-        _prove(use, seen, row, part, bool(stack) and not system.can_renew())
-    part.steps.append(_write_credentials(login, use, found, seen))
-    if found != "edited" and row is not None and stack and not _goes_out(part.steps, placing=True):
-        part.steps.append(_renew(use, row))
+def _bring_unit(use: Use, row: registry.Row, part: Part, boots: bool) -> None:
+    """The steps after which systemd mounts it at boot, or no longer does."""
+    path = row["path"]
+    unit = files.text_of(units.unit_file(path))
+    as_asked = unit is None
+    if boots:
+        as_asked = unit == units.unit_text(use.asked, path) and os.path.islink(units.unit_link(path))
+    if not as_asked:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
 
-
-def _prove(use: Use, seen: Seen, row: registry.Row | None, part: Part, remount: bool) -> None:
-    """The steps that prove a password; ``remount``: a live mount gets it only when it is mounted again."""
-    who = holders.of_mount(row["path"]) if row and remount else []
-    if row and remount and not _goes_out(part.steps, placing=True):
-        if not who:
-            part.steps.append(_attach(use, seen, row["path"], replaces=True))
-            return
-        part.pending = who
-        text = "%s keeps its old password while it is in use by %s: the first run that finds it idle mounts it again"
-        part.warnings.append(text % (row["path"], ", ".join(who)))
-    if not _goes_out(part.steps):
-        from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
-
-        part.steps.insert(0, credential_steps.Prove(use.asked, use.secret, use.seconds))
-
-
-def _write_credentials(login: credentials.Login, use: Use, found: str, seen: Seen) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
-
-    return credential_steps.WriteCredentials(
-        file=login.file,
-        username=login.username,
-        domain=login.domain,
-        secret=use.secret,
-        replaces=found != "missing",
-        makes=missing(os.path.dirname(login.file), seen, use.seconds),
-        nonce=uuid.uuid4().hex[:8],
-    )
-
-
-def _remove_credentials(file: str) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
-
-    return credential_steps.RemoveCredentials(file, uuid.uuid4().hex[:8])
-
-
-def _renew(use: Use, row: registry.Row) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps
-
-    return credential_steps.RenewSecret(use.asked, row["path"], row["address"] or "", use.secret, use.seconds)
+        mount_changes.bring_unit(use, row, part, boots, unit)
 
 
 def _bring_live(use: Use, seen: Seen, row: registry.Row, part: Part) -> None:
     """The steps from what is on the path to what is asked."""
-    path = row["path"]
-    stack = seen.stack(path)
-    found, flags_only = _difference(use, row, stack, seen.looks.get(path, {}))
+    found, flags_only = _difference(use, row, seen.stack(row["path"]), seen.looks.get(row["path"], {}))
     if part.before:
         part.before["mounted"] = found or "yes"
     part.after["mounted"] = "yes"
-    if not found and row["attached"] == use.asked:
-        return
-    if flags_only and stack:
-        from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+    if found or row["attached"] != use.asked:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
 
-        before = [flag for flag in stack[-1].flags if flag in PER_MOUNT]
-        wanted = list(filesystems.of(use.asked).parsed(use.asked).flags)
-        part.steps.append(steps.SetFlags(use.asked, path, wanted, before, use.seconds))
-        return
-    who = holders.of_mount(path) if stack else []
-    attach = _attach(use, seen, path, place=not who, replaces=bool(stack))
-    if not who:
-        part.steps.append(attach)
-        part.warnings += [] if stack else hidden(path, seen, use.seconds)
-        return
-    part.pending = who
-    part.after["mounted"] = part.before.get("mounted", "no")
-    part.warnings.append(
-        "%s is mounted otherwise than asked (%s) and in use by %s: it is put right by the first run that finds it idle"
-        % (path, found or "older options", ", ".join(who))
-    )
-    if row["asked"] != use.asked:
-        part.steps.insert(0, attach)
+        mount_changes.mend(use, seen, row, part, found, flags_only)
 
 
-def _attach(use: Use, seen: Seen, path: str, place: bool = True, replaces: bool = False) -> Step:
-    """The step that tries the mount, and with ``place`` puts it on ``path`` (empty: chosen then)."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
+def _bring_password(use: Use, seen: Seen, row: registry.Row | None, part: Part) -> None:
+    """The steps that put a password in its place, where somebody logs in or did. Blank keeps the one there is."""
+    from_file = row["asked"].get("credentials") if row else ""
+    system = filesystems.guarded(use.asked)
+    login = system.login(use.asked) if system else None
+    found = credentials.state(login, secret.of(use.secret)) if login else "current"
+    if found != "current" or (from_file and (login is None or login.file != from_file)):
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_password
 
-    return steps.AttachMount(
-        asked=use.asked,
-        path=path,
-        base=use.base,
-        prefix=use.prefix,
-        replaces=replaces,
-        place=place,
-        probe=use.probe,
-        marker=use.marker,
-        seconds=use.seconds,
-        # What is exchanged may hang, and is there.
-        makes=missing(path or use.base, seen, use.seconds) if place and not replaces else [],
-        secret=use.secret,
-    )
-
-
-def _goes_out(steps: t.Sequence[Step], placing: bool = False) -> bool:
-    """True when one of the steps needs the server; ``placing``: when one puts a mount in place."""
-    if not steps:
-        return False
-    from ansible_collections.microvm.host.plugins.module_utils._storage.credential_steps import Prove
-    from ansible_collections.microvm.host.plugins.module_utils._storage.steps import AttachMount
-
-    if placing:
-        return any(isinstance(step, AttachMount) and step.place for step in steps)
-    return any(isinstance(step, (AttachMount, Prove)) for step in steps)
-
-
-def _detach(path: str, forget: bool, seconds: float) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
-    return steps.DetachMount(path, forget, seconds)
-
-
-def _boot(part: Part, use: Use, path: str, previous: str | None) -> None:
-    """Have systemd mount it at boot, and say so when the host lacks the program that does."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
-    part.steps += [steps.WriteUnit(use.asked, path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
-    program, packages = filesystems.of(use.asked).PROGRAM
-    if not os.path.exists(program):
-        text = "%s is missing, so systemd can't mount it at boot: install %s (role prepare_host)"
-        part.warnings.append(text % (program, packages))
-
-
-def _remove_unit(path: str, previous: str) -> list[Step]:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import steps
-
-    return [steps.RemoveUnit(path, previous, uuid.uuid4().hex[:8]), ReloadUnits()]
+        mount_password.bring(use, seen, row, part, found)
 
 
 def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: dict[str, t.Any]) -> tuple[str, bool]:
@@ -453,227 +209,39 @@ def _difference(use: Use, row: registry.Row, stack: list[mounts.Mount], looked: 
     return "", False
 
 
-def absent(user: str, seen: Seen, seconds: float) -> Part:
-    """The steps that end a use; the mount goes with its last user."""
-    row = seen.of(user)
-    if row is None:
-        return Part()
-    own = seen.users[user]
-    part = Part(row=row, before=_facets(row["asked"], row["path"], bool(own["persistent"])))
-    others = seen.users_of(row, user)
-    if others:
-        part.steps.append(Record("leave %s to %s" % (row["path"], ", ".join(others))))
-        return part
-    part.before["mounted"] = "yes" if seen.stack(row["path"]) else "no"
-    unit = files.text_of(units.unit_file(row["path"]))
-    if unit is not None:
-        part.steps += _remove_unit(row["path"], unit)
-    part.steps.append(_detach(row["path"], True, seconds))
-    if row["asked"].get("credentials"):
-        part.steps.append(_remove_credentials(row["asked"]["credentials"]))
-    return part
-
-
-def store(connection: sqlite3.Connection, use: Use, part: Part, known: Known) -> None:
-    """Write the rows of a mount and its user, as they are after the steps."""
-    row = part.row or {"attached": None, "shown": None, "version": None, "address": None, "path": use.path}
-    live = {}
-    if "shown" in known:
-        live = {"attached": use.asked, "shown": known["shown"]}
-        live.update({key: known[key] for key in ("version", "address") if key in known})
-    elif known.get("renewed") is False:  # it lives on with the old password: another mount than asked
-        live = {"attached": dict(row["attached"] or use.asked, outdated_password=True)}
-    values = {
-        "identity": filesystems.of(use.asked).identity(use.asked),
-        "path": known.get("path", row["path"]),
-        "asked": use.asked,
-        **{key: live.get(key, row[key]) for key in ("attached", "shown", "version", "address")},
-    }
-    if part.row is not None:
-        values = {"id": part.row["id"], **values}
-    else:
-        values = {"path": values.pop("path"), **values}
-    registry.put(connection, "mounts", values)
-    found = registry.rows(connection, "SELECT id FROM mounts WHERE path = ?", values["path"])
-    registry.put(
-        connection, "mount_users", {"user": use.user, "mount": found[0]["id"], "persistent": int(use.persistent)}
-    )
-
-
-def forget(connection: sqlite3.Connection, user: str) -> None:
-    """Remove a user's row, and the mount's with the last one."""
-    connection.execute("DELETE FROM mount_users WHERE user = ?", (user,))
-    connection.execute("DELETE FROM mounts WHERE id NOT IN (SELECT mount FROM mount_users)")
-
-
-def status(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
-    """What a registered mount is now: status, negotiated version, capacity, probe time."""
-    stack = seen.stack(row["path"])
-    found: dict[str, t.Any] = {"path": row["path"], "status": "not_mounted", "version_negotiated": row["version"]}
-    attached = row["attached"] or row["asked"]
-    system = filesystems.of(attached)
-    if not stack or not system.is_mount_of(stack[-1], attached, row["address"]):
-        return found
-    looked = seen.looks.get(row["path"], {})
-    found["version_negotiated"] = system.negotiated(stack[-1]) or row["version"]
-    found["status"] = looked.get("status", "ok")
-    if found["status"] == "ok" and "ro" in stack[-1].flags + stack[-1].options:
-        found["status"] = "read_only"
-    if found["status"] not in ("ok", "read_only", "stale"):
-        found["status"] = "unreachable"
-    for key in ("capacity", "probe_seconds"):
-        if key in looked:
-            found[key] = looked[key]
-    return found
-
-
-def remarks(row: registry.Row, seen: Seen) -> list[str]:
-    """What to warn of: a server that does not answer, or options of another mount that are in force for this one."""
-    attached = row["attached"] or row["asked"]
-    found = status(row, seen)["status"]
-    if found == "not_mounted":
-        return []
-    told = []
-    system = filesystems.of(attached)
-    server = attached["server"] + (" (%s)" % row["address"] if row["address"] not in (None, attached["server"]) else "")
-    if found == "unreachable":
-        text = (
-            "mounted, but unreachable: %s does not answer for %s; check the server and the network. What uses %s waits"
-        )
-        told.append((text + " until it answers again") % (server, system.place(attached), row["path"]))
-    if found == "stale":
-        text = "mounted, but stale: %s no longer knows %s; export it there again, or stop what uses %s"
-        told.append((text + " and run this again") % (server, system.place(attached), row["path"]))
-    return told + system.remarks(seen.stack(row["path"])[-1], attached)
-
-
-def described(row: registry.Row, seen: Seen, persistent: bool) -> dict[str, t.Any]:
-    """A returned mount, from its row and what was seen."""
-    found = filesystems.of(row["asked"]).described(row["asked"])
-    found.update(status(row, seen))
-    found["state"] = "present" if found["status"] == "not_mounted" else "mounted"
-    found["persistent"] = persistent
-    if found["state"] == "mounted" and row["attached"] != row["asked"]:
-        found["pending_remount"] = holders.of_mount(row["path"])
-    return found
-
-
 def planned(name: str, use: Use, part: Part) -> Plan:
     """The plan of a use: its part, what it stores, what check mode may do, its locks."""
+
+    def commit(connection: sqlite3.Connection, known: Known) -> None:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        mount_changes.store(connection, use, part, known)
+
     plan = Plan(
         name,
         part.before,
         part.after,
         part.steps,
-        commit=lambda connection, known: store(connection, use, part, known),
-        contact=functools.partial(_contact, use) if _goes_out(part.steps) else None,
-        locks=_locks(part, use),
+        commit=commit,
+        locks=locks_of(part, use),
         seconds=use.seconds,
         warnings=part.warnings,
     )
+    if part.steps:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        plan.contact = mount_changes.contact(use, part.steps)
     if part.pending:
         plan.notes["pending_remount"] = part.pending
     return plan
 
 
-def ended(name: str, user: str, seen: Seen, seconds: float) -> Plan:
-    """The plan that ends a use."""
-    part = absent(user, seen, seconds)
-    return Plan(
-        name,
-        part.before,
-        part.after,
-        part.steps,
-        commit=lambda connection, known: forget(connection, user),
-        locks=_locks(part, None),
-        seconds=seconds,
-    )
-
-
-def proven(name: str, use: Use) -> Plan:
-    """The plan of a use whose password is only tried: it changes nothing, and takes one login."""
-    system = filesystems.guarded(use.asked)
-    if system is None:
-        raise HostError("invalid", "there is no password to check: nobody logs in", field="secret_check")
-    login, given = t.cast("credentials.Login", system.login(use.asked)), secret.of(use.secret)
-    if given is None:
-        credentials.password(login)  # raises when there is none
-
-    def prove() -> dict[str, t.Any]:
-        system.prove(use.asked, use.seconds, given)
-        return {}
-
-    return Plan(name, {}, {}, proof=prove, seconds=use.seconds)
-
-
-def _contact(use: Use) -> dict[str, t.Any]:
-    """What check mode does of it: find the server and open a connection."""
-    filesystems.of(use.asked).reach(use.asked, use.seconds * 0.9)
-    return {}
-
-
-def _locks(part: Part, use: Use | None) -> tuple[str, ...]:
+def locks_of(part: Part, use: Use | None) -> tuple[str, ...]:
     """The lock of the mount itself, which a backend and a mount resource may share."""
     identities = {filesystems.of(use.asked).identity(use.asked)} if use else set()
     if part.row is not None:
         identities.add(part.row["identity"])
     return tuple("export/" + names.hash8(identity) for identity in sorted(identities))
-
-
-def missing(path: str, seen: Seen, seconds: float) -> list[str]:
-    """The directories that do not exist yet, ``path`` included, outermost first.
-
-    Below somebody's network mount, which may hang, a child looks. Raises HostError ``timeout``.
-    """
-    return _looked_at(path, _missing, seen, seconds)
-
-
-def hidden(path: str, seen: Seen, seconds: float) -> list[str]:
-    """A warning when a mount on ``path`` would hide what is there. Raises HostError ``timeout`` as ``missing`` does."""
-    found = _looked_at(path, _some_names, seen, seconds)
-    if not found:
-        return []
-    text = "%s is not empty: the mount hides what is in that directory (%s) until it is unmounted"
-    return [text % (path, ", ".join(found))]
-
-
-def _looked_at(path: str, look: t.Callable[[str], list[str]], seen: Seen, seconds: float) -> list[str]:
-    if any(stack[-1].fstype.startswith(REMOTE) for at, stack in seen.stacks.items() if path.startswith(at + "/")):
-        return t.cast("list[str]", deadline.call(lambda: look(path), seconds, "looking at %s" % path))
-    return look(path)
-
-
-def _some_names(path: str) -> list[str]:
-    try:
-        found = sorted(os.listdir(path))
-    except OSError:
-        return []  # missing, or no directory: the step says so
-    return found[:3] + ["..."] * (len(found) > 3)
-
-
-def _missing(path: str) -> list[str]:
-    found = []
-    while not os.path.lexists(path):
-        found.append(path)
-        path = os.path.dirname(path)
-    return found[::-1]
-
-
-def refuse_taken(path: str, seen: Seen) -> None:
-    """Raise ``conflict`` when something is mounted on ``path`` already, or fstab speaks of it."""
-    stack = seen.stack(path)
-    if stack:
-        raise HostError(
-            "conflict",
-            "%s is a mount point already, of %s (%s)" % (path, stack[-1].source, stack[-1].fstype),
-            "choose another path, or unmount it",
-            field="path",
-        )
-    for number, line in enumerate((files.text_of("/etc/fstab") or "").splitlines(), 1):
-        fields = line.split("#", 1)[0].split()
-        if len(fields) > 1 and fields[1].rstrip("/") == path:
-            text = "/etc/fstab line %d mounts on %s too" % (number, path)
-            raise HostError("conflict", text, "remove that line, or choose another path", field="path")
 
 
 def default_path(base: str, asked: dict[str, t.Any]) -> str:

@@ -11,7 +11,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Pla
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import mount
+from ansible_collections.microvm.host.plugins.module_utils._storage import mount, mount_report, observed
 from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import FileSystem
 
 if t.TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Mounts:
         self.name = name
         self.system = system
         self.tool = tool
-        self.hung: set[mount.Hung] = set()
+        self.hung: set[observed.Hung] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
@@ -93,34 +93,38 @@ class Mounts:
 
     def registered(self) -> list[str]:
         """See Resource."""
-        users = mount.Seen(lambda seen: [], 0).users
+        users = observed.Seen(lambda seen: [], 0).users
         return [user[len(self._user("")) :] for user in users if user.startswith(self._user(""))]
 
     def removal(self, name: str) -> Mount:
         """See Resource."""
         return Mount(name, "absent", 15, None)
 
-    def observe(self, wanted: t.Sequence[Mount]) -> mount.Seen:
+    def observe(self, wanted: t.Sequence[Mount]) -> observed.Seen:
         """See Resource."""
         looked_at = [each for each in wanted if each.state not in ("absent", "unmounted")]
         users = {self._user(each.name) for each in looked_at}
         identities = {self.system.identity(each.use.asked) for each in looked_at if each.use is not None}
 
-        def probed(seen: mount.Seen) -> list[str]:
+        def probed(seen: observed.Seen) -> list[str]:
             used = {use["mount"] for user, use in seen.users.items() if user in users}
             return [row["path"] for row in seen.rows.values() if row["identity"] in identities or row["id"] in used]
 
-        return mount.Seen(probed, mount.look_seconds(each.timeout for each in wanted), self.hung)
+        return observed.Seen(probed, observed.look_seconds(each.timeout for each in wanted), self.hung)
 
-    def plan(self, wanted: Mount, seen: mount.Seen) -> Plan:
+    def plan(self, wanted: Mount, seen: observed.Seen) -> Plan:
         """See Resource."""
         user = self._user(wanted.name)
         if wanted.state == "absent":
-            return mount.ended(wanted.name, user, seen, wanted.timeout)
+            from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+            return mount_changes.ended(wanted.name, user, seen, wanted.timeout)
         row = seen.of(user)
         use = mount.settled(wanted.use or self._registered(user, row, seen, wanted), seen)
         if wanted.secret_check:
-            return mount.proven(wanted.name, use)
+            from ansible_collections.microvm.host.plugins.module_utils._storage import mount_password
+
+            return mount_password.proven(wanted.name, use)
         shared = seen.by_identity(self.system.identity(use.asked))
         if not use.path and row is None and shared is None:
             use = dataclasses.replace(use, path=mount.default_path(use.base, use.asked))
@@ -130,11 +134,11 @@ class Mounts:
             with_tool(plan, seen.tool(self.tool))
         return plan
 
-    def without(self, failed: t.AbstractSet[str], seen: mount.Seen) -> bool:
+    def without(self, failed: t.AbstractSet[str], seen: observed.Seen) -> bool:
         """See Resource."""
         return False
 
-    def report(self, wanted: Mount, seen: mount.Seen) -> dict[str, t.Any]:
+    def report(self, wanted: Mount, seen: observed.Seen) -> dict[str, t.Any]:
         """See Resource."""
         row = seen.of(self._user(wanted.name))
         if row is None:
@@ -147,12 +151,12 @@ class Mounts:
                     found["path"] = shared["path"] if shared else path
             return found
         persistent = bool(seen.users[self._user(wanted.name)]["persistent"])
-        return dict(mount.described(row, seen, persistent), state=wanted.state)
+        return dict(mount_report.described(row, seen, persistent), state=wanted.state)
 
-    def remarks(self, wanted: Mount, seen: mount.Seen) -> list[str]:
+    def remarks(self, wanted: Mount, seen: observed.Seen) -> list[str]:
         """See Resource."""
         row = seen.of(self._user(wanted.name))
-        return mount.remarks(row, seen) if row else []
+        return mount_report.remarks(row, seen) if row else []
 
     def kinds(self) -> Kinds:
         """See Resource."""
@@ -160,7 +164,7 @@ class Mounts:
 
         return {**steps.KINDS, **self.tool().KINDS}
 
-    def _registered(self, user: str, row: dict[str, t.Any] | None, seen: mount.Seen, wanted: Mount) -> mount.Use:
+    def _registered(self, user: str, row: dict[str, t.Any] | None, seen: observed.Seen, wanted: Mount) -> mount.Use:
         """What a mount that is called by its name alone has been asked for."""
         if row is None:
             text = "no %s %s is registered on this host" % (self.name, wanted.name)

@@ -9,10 +9,11 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount
-from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import FileStore
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount, mount_report, observed
 from ansible_collections.microvm.host.plugins.module_utils._storage.filesystems import FileSystem
-from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 
 class OnMount:
@@ -36,12 +37,12 @@ class OnMount:
         """See Kind."""
         return self.system.identity(config)
 
-    def looked_at(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+    def looked_at(self, row: registry.Row, seen: observed.Seen) -> list[str]:
         """See Kind."""
         found = seen.of("backend:" + row["name"])
         return [found["path"]] if found else []
 
-    def present(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    def present(self, wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """See Kind."""
         use = self._use(wanted, seen, row)
         current = seen.of(use.user)
@@ -55,11 +56,13 @@ class OnMount:
         part.after.pop("persistent", None)
         return mount.planned(wanted.name, use, part)
 
-    def proven(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> Plan:
+    def proven(self, wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """See Kind."""
-        return mount.proven(wanted.name, self._use(wanted, seen, row))
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_password
 
-    def _use(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row | None) -> mount.Use:
+        return mount_password.proven(wanted.name, self._use(wanted, seen, row))
+
+    def _use(self, wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> mount.Use:
         config = wanted.config or {}
         use = mount.Use(
             user="backend:" + wanted.name,
@@ -68,7 +71,7 @@ class OnMount:
             persistent=wanted.enabled,
             patient=True,
             path="",
-            base=wanted.base,
+            base=wanted.base or mount.BASE,
             prefix=wanted.name,
             probe="read" if self.system.parsed(config).read_only else "write",
             marker=row["uuid"] if row else "any",
@@ -77,27 +80,33 @@ class OnMount:
         )
         return mount.settled(use, seen)
 
-    def absent(self, wanted: kinds.Backend, seen: mount.Seen, row: registry.Row) -> Plan:
+    def absent(self, wanted: kinds.Backend, seen: observed.Seen, row: registry.Row) -> Plan:
         """See Kind."""
-        plan = mount.ended(wanted.name, "backend:" + wanted.name, seen, wanted.timeout)
+        from ansible_collections.microvm.host.plugins.module_utils._storage import mount_changes
+
+        plan = mount_changes.ended(wanted.name, "backend:" + wanted.name, seen, wanted.timeout)
         plan.before.pop("persistent", None)
         return plan
 
-    def described(self, row: registry.Row, seen: mount.Seen) -> dict[str, t.Any]:
+    def described(self, row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:
         """See Kind."""
         used = seen.of("backend:" + row["name"])
         if used is None:
             return {}
-        found = mount.described(used, seen, True)
+        found = mount_report.described(used, seen, True)
         return {key: value for key, value in found.items() if key not in ("persistent", "state")}
 
-    def remarks(self, row: registry.Row, seen: mount.Seen) -> list[str]:
+    def remarks(self, row: registry.Row, seen: observed.Seen) -> list[str]:
         """See Kind."""
         used = seen.of("backend:" + row["name"])
-        return mount.remarks(used, seen) if used else []
+        return mount_report.remarks(used, seen) if used else []
 
-    def store(self, row: registry.Row, seen: mount.Seen) -> Store:
+    def store(self, row: registry.Row, seen: observed.Seen) -> Store:
         """See Kind."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage.file_store import (
+            FileStore,
+        )  # only volumes need it
+
         used = seen.of("backend:" + row["name"])
         return FileStore(row, used["path"] if used else "")
 

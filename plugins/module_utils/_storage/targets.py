@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Pla
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, mount, target
+from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, observed, target
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
@@ -81,7 +81,7 @@ class Targets:
     def observe(self, wanted: t.Sequence[Target]) -> iscsi_lvm.Observed:
         """See Resource."""
         users = {"target:" + each.name for each in wanted}
-        seconds = mount.look_seconds(each.timeout for each in wanted)
+        seconds = observed.look_seconds(each.timeout for each in wanted)
         return iscsi_lvm.Observed(seconds, users.__contains__, self.hung)
 
     def plan(self, wanted: Target, seen: iscsi_lvm.Observed) -> Plan:

@@ -16,7 +16,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     image,
     kinds,
-    mount,
+    observed,
     probe,
     store,
     volume_options,
@@ -47,7 +47,7 @@ class Seen:
     def __init__(self, wanted: t.Sequence[Volume], hung: set[str]) -> None:
         with registry.reading() as connection:
             self.rows = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM volumes")}
-        self.mounts = mount.Seen(lambda seen: [], 0)
+        self.mounts = observed.Seen(lambda seen: [], 0)
         self.backends = self.mounts.backends
         self.default = next((name for name, row in self.backends.items() if row["is_default"]), None)
         self.looks: dict[str, store.Look] = {}

@@ -25,7 +25,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import BEAT_SECONDS, Lease
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, mount, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, probe
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 TAKE_SECONDS = 60.0
@@ -106,7 +106,7 @@ def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, Store]]:
     """The volumes, and where they are. Raises ``not_found``."""
     with registry.reading() as connection:
         rows = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM volumes")}
-    seen = mount.Seen(lambda seen: [], 0)
+    seen = observed.Seen(lambda seen: [], 0)
     found = []
     for name in names:
         if name not in rows:

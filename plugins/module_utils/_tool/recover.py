@@ -15,7 +15,7 @@ from ansible_collections.microvm.host.plugins.module_utils._machines import step
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     filesystems,
     iscsi_steps,
-    mount,
+    observed,
     steps,
     volume_steps,
 )
@@ -77,7 +77,7 @@ def check(log: Log, checked: set[str]) -> list[str]:
     }
     paths = [path for path, backend in there.items() if backend["identity"] == "marker"]
     waiting = []
-    for index, found in deadline.sweep(paths, mount.look, LOOK_SECONDS):
+    for index, found in deadline.sweep(paths, observed.look, LOOK_SECONDS):
         path = paths[index]
         if not found or found["status"] != "ok":
             waiting.append(path)

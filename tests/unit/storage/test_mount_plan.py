@@ -16,7 +16,13 @@ import pytest
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import holders, mounts, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import mount, nfs
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    mount,
+    mount_changes,
+    mount_report,
+    nfs,
+    observed,
+)
 
 PATH = "/var/lib/microvm/mounts/vms"
 LINE = (
@@ -42,8 +48,8 @@ class World:
         self.busy: list[str] = []
         self.looks: dict[str, dict[str, t.Any]] = {PATH: {"status": "ok"}}
 
-    def seen(self) -> mount.Seen:
-        found = mount.Seen(lambda rows: [], 1)
+    def seen(self) -> observed.Seen:
+        found = observed.Seen(lambda rows: [], 1)
         found.looks.update(self.looks)
         return found
 
@@ -67,7 +73,7 @@ class World:
         shown = nfs.shown(mounts.parse_line(line), use.asked)
         known = {"path": PATH, "shown": shown, "version": "4.2", "address": "10.77.0.71"}
         with registry.writing() as connection:
-            mount.store(connection, use, mount.Part(row=row), known)
+            mount_changes.store(connection, use, mount.Part(row=row), known)
 
 
 @pytest.fixture(name="world")
@@ -239,12 +245,12 @@ def test_a_second_user_shares_the_mount(world: World) -> None:
     assert not part.steps[0].place  # type: ignore[attr-defined]
     world.made(use("backend:nas", marker="any"))
     assert world.plan(use("backend:nas", path="", marker="any")).steps == []
-    assert [type(step).__name__ for step in mount.absent("mount:vms", world.seen(), 15).steps] == ["Record"]
+    assert [type(step).__name__ for step in mount_changes.absent("mount:vms", world.seen(), 15).steps] == ["Record"]
 
 
 def test_the_last_user_takes_all_with_it(world: World) -> None:
     world.made(use())
-    part = mount.absent("mount:vms", world.seen(), 15)
+    part = mount_changes.absent("mount:vms", world.seen(), 15)
     assert kinds(part) == ["RemoveUnit", "ReloadUnits", "DetachMount"]
     assert part.after == {}
 
@@ -283,11 +289,11 @@ def test_what_is_missing_below_a_network_mount_is_looked_for_in_a_child(
     world: World, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = str(tmp_path / "a" / "b")
-    assert mount.missing(wanted, world.seen(), 5) == [str(tmp_path / "a"), wanted]
+    assert mount_changes.missing(wanted, world.seen(), 5) == [str(tmp_path / "a"), wanted]
     world.lines = [LINE % tmp_path]
-    monkeypatch.setattr(mount, "_missing", lambda path: time.sleep(60))  # a dead server
+    monkeypatch.setattr(mount_changes, "_missing", lambda path: time.sleep(60))  # a dead server
     with pytest.raises(HostError, match="while looking at") as caught:
-        mount.missing(wanted, world.seen(), 0.2)
+        mount_changes.missing(wanted, world.seen(), 0.2)
     assert caught.value.kind == "timeout"
 
 
@@ -326,7 +332,7 @@ def remarks(world: World) -> list[str]:
     seen = world.seen()
     row = seen.of("mount:vms")
     assert row is not None
-    return mount.remarks(row, seen)
+    return mount_report.remarks(row, seen)
 
 
 @pytest.mark.parametrize("status", ["unreachable", "stale"])
@@ -351,4 +357,4 @@ def test_connections_of_another_mount_are_told(world: World, shown: str, told: s
 
 
 def test_looks_leave_time_for_the_change() -> None:
-    assert [mount.look_seconds(each) for each in ([2], [15], [2, 60], [])] == [1, 5, 5, 0.5]
+    assert [observed.look_seconds(each) for each in ([2], [15], [2, 60], [])] == [1, 5, 5, 0.5]
