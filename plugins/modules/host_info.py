@@ -180,6 +180,7 @@ machines:
       directory: /var/lib/microvm/machines/web1
       console: /var/lib/microvm/machines/web1/log/console.log
       disks: [/srv/web1.raw]
+      volumes: []
       taps: [mv278b9fe80]
       macs: ["02:06:4f:9f:69:00"]
       shares: [{tag: home, proto: virtiofs, source: /srv/home}]

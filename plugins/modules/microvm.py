@@ -51,6 +51,23 @@ options:
       choices:
         never: Say so, in RV(machines[].restart_required).
         if_needed: Stop it and start it.
+    delete_volumes:
+      description:
+        - With O(state=absent), whether the volumes that the machine can write to are deleted too.
+      type: bool
+      default: false
+    adopt:
+      description:
+        - Take the volumes that are on their backends already and not this host's, as
+          O(microvm.host.storage_volume#module:adopt). So a machine moves here from another host, that let go of it.
+      type: bool
+      default: false
+    takeover:
+      description:
+        - With O(adopt), whether to go on although another host holds the lock of a volume. That host must be dead for
+          certain.
+      type: bool
+      default: false
     hypervisor:
       description:
         - The hypervisor. V(auto) is QEMU where it is installed, else one that has what the machine needs.
@@ -90,22 +107,108 @@ options:
       description:
         - Words for the guest kernel's command line, behind those of this module (the console, the shares).
       type: str
+    root:
+      description:
+        - The disk that the guest's root file system is on, C(/dev/vda), before O(disks).
+        - The kernel is told C(root=/dev/vda), unless O(kernel_args) has a C(root=).
+      type: dict
+      suboptions:
+        path:
+          description:
+            - Path of the disk on the host, in place of O(root.volume).
+          type: path
+        volume:
+          description:
+            - Name of a volume, as M(microvm.host.storage_volume) has it, on a backend of any kind. The machine holds
+              its lock as long as it runs, so that no other host and no other program of this collection writes to it.
+            - Unless O(root.path) is given, that of the machine's name with C(-root) behind it.
+          type: str
+        backend:
+          description:
+            - Name of the backend that the volume is on; for a new one the default backend unless given.
+          type: str
+        size:
+          description:
+            - Size of the volume, as O(microvm.host.storage_volume#module:size). One that is not there yet is made. A
+              larger one than it has lets it grow; when the machine runs, its guest is told.
+          type: str
+        image:
+          description:
+            - What a new volume is a copy of, as O(microvm.host.storage_volume#module:image).
+          type: str
+        checksum:
+          description:
+            - The SHA-256 of the image, as O(microvm.host.storage_volume#module:checksum).
+          type: str
+        format:
+          description:
+            - Format of the image. V(raw) unless given.
+          type: str
+          choices: [raw, qcow2]
+        serial:
+          description:
+            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(root) unless given.
+          type: str
+        read_only:
+          description:
+            - Whether the guest can't write to it.
+          type: bool
+          default: false
+        cache:
+          description:
+            - V(writeback) goes through the host's page cache, and writes it out when the guest flushes. V(none)
+              bypasses it.
+          type: str
+          default: writeback
+          choices: [writeback, none]
+        io:
+          description:
+            - How QEMU reads and writes. V(native) needs O(root.cache=none).
+          type: str
+          default: threads
+          choices: [threads, native, io_uring]
     disks:
       description:
-        - Disks of the guest in this order, C(/dev/vda) first, each a raw image or a block device of the host.
-        - The user of the machine must be able to open them. It is of the group C(microvm).
+        - Disks of the guest in this order, each a volume, a raw image or a block device of the host.
+        - What is no volume must be open to the user of the machine. It is of the group C(microvm).
       type: list
       elements: dict
       suboptions:
         path:
           description:
-            - Path of the disk on the host.
+            - Path of the disk on the host, in place of O(disks[].volume).
           type: path
-          required: true
+        volume:
+          description:
+            - Name of a volume, as M(microvm.host.storage_volume) has it, on a backend of any kind. The machine holds
+              its lock as long as it runs, so that no other host and no other program of this collection writes to it.
+          type: str
+        backend:
+          description:
+            - Name of the backend that the volume is on; for a new one the default backend unless given.
+          type: str
+        size:
+          description:
+            - Size of the volume, as O(microvm.host.storage_volume#module:size). One that is not there yet is made. A
+              larger one than it has lets it grow; when the machine runs, its guest is told.
+          type: str
+        image:
+          description:
+            - What a new volume is a copy of, as O(microvm.host.storage_volume#module:image).
+          type: str
+        checksum:
+          description:
+            - The SHA-256 of the image, as O(microvm.host.storage_volume#module:checksum).
+          type: str
+        format:
+          description:
+            - Format of the image. V(raw) unless given.
+          type: str
+          choices: [raw, qcow2]
         serial:
           description:
-            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(disk0), V(disk1) and
-              so on unless given.
+            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(disk0), V(disk1) and so
+              on unless given.
           type: str
         read_only:
           description:
@@ -251,6 +354,11 @@ options:
       description:
         - Whether the guest has a balloon device. Off unless given.
       type: bool
+    balloon_target:
+      description:
+        - How much of its memory the guest shall do with, by its balloon; bytes or a size. All of it unless given.
+        - Changed while the machine runs.
+      type: raw
     credentials:
       description:
         - Credentials for the guest's systemd, as name and path of a file on the host. Read when the machine starts,
@@ -271,6 +379,12 @@ options:
         - Seconds, 1 to 3600, that the guest has to power off. Then its hypervisor is told to quit, and killed at last.
         - V(60) unless given.
       type: int
+    wait_for:
+      description:
+        - What the guest's console says when it is ready, for example V(login:). A start waits for it, within
+          O(timeout).
+        - Unless given, a machine is started when its processors run.
+      type: str
     cpu_limit:
       description:
         - Most processor time the machine gets, in percent of one processor. No limit unless given.
@@ -307,6 +421,7 @@ notes:
     C(/var/lib/microvm/machines/NAME/run) runs it in the foreground, with its console on the terminal.
 seealso:
   - module: microvm.host.storage_backend
+  - module: microvm.host.storage_volume
   - module: microvm.host.host_info
 """
 
@@ -318,8 +433,9 @@ EXAMPLES = r"""
     memory: 64MiB
     kernel: /var/lib/microvm/images/vmlinuz
     kernel_args: quiet
+    root: {size: 8MiB, backend: local}
     disks:
-      - {path: /srv/web1.raw, serial: root}
+      - {path: /srv/web1.raw, serial: data}
     interfaces:
       - {type: user}
 
@@ -340,11 +456,18 @@ EXAMPLES = r"""
       - name: web1
         memory: 96MiB
         kernel: /var/lib/microvm/images/vmlinuz
+        root: {size: 16MiB}
         disks:
-          - {path: /srv/web1.raw, serial: root}
+          - {path: /srv/web1.raw, serial: data}
         interfaces:
           - {type: tap}
     purge: true
+
+- name: Remove it and its disk
+  microvm.host.microvm:
+    name: web1
+    state: absent
+    delete_volumes: true
 """
 
 RETURN = r"""
@@ -450,6 +573,12 @@ machines:
       type: list
       elements: str
       sample: [/srv/web1.raw]
+    volumes:
+      description: Those of its disks that are volumes, by name.
+      returned: when defined
+      type: list
+      elements: str
+      sample: [web1-root]
     taps:
       description: Its interfaces on the host.
       returned: when defined
@@ -553,6 +682,9 @@ ITEM: dict[str, dict[str, t.Any]] = {
         "choices": ["present", "started", "stopped", "restarted", "paused", "absent"],
     },
     "restart": {"type": "str", "default": "never", "choices": ["never", "if_needed"]},
+    "delete_volumes": {"type": "bool", "default": False},
+    "adopt": {"type": "bool", "default": False},
+    "takeover": {"type": "bool", "default": False},
     **definition.SPEC,
     "timeout": {"type": "int", "default": 60},
 }

@@ -32,7 +32,8 @@ options:
       type: str
     state:
       description:
-        - V(absent) deletes the disk with its snapshots. It is refused while the volume is in use.
+        - V(absent) deletes the disk with its snapshots. It is refused while the volume is in use, or a disk of a
+          machine. One that another host has adopted since is only forgotten here.
       type: str
       default: present
       choices:

@@ -150,16 +150,21 @@ def _volumes(what: str, state: str, begin: tuple[Arguments, ...], **change: Any)
     return Case("storage_volume", what, tuple(items), {"state": state}, VOLUME_GIVEN)
 
 
+MACHINE_GIVEN = (("storage_backend", {"name": "local", "kind": "local_file"}),)
+
+
 def _machines(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
-    """The first has a disk, a tap and a share; the guest is guests.TOY: it boots and powers off at once."""
+    """The first has a disk, a volume and a tap, the second a volume; the guest is guests.TOY."""
     items = []
     for number in (1, 2, 3):
         own: Arguments = {"name": f"web{number}", "kernel": guests.TOY, "memory": "64MiB"}
         if number == 1:
             own.update(disks=[{"path": guests.DISK}], interfaces=[{"type": "tap"}])
+        if number != 3:
+            own.update(root={"size": "1MiB"}, wait_for="TOY-GUEST-READY")
         before = tuple({**own, **each} for each in begin)
         items.append(Item({**own, "state": state, **change}, before, row=row))
-    return Case("microvm", what, tuple(items), {"state": state})
+    return Case("microvm", what, tuple(items), {"state": state}, MACHINE_GIVEN)
 
 
 def _machine_shares(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
@@ -174,6 +179,8 @@ def _machine_shares(what: str, state: str, begin: tuple[Arguments, ...], row: bo
     return Case("virtiofs_share", what, tuple(items), {"state": state}, (("microvm", {"machines": machines}),))
 
 
+SMALLER: Arguments = {"root": {"size": "1MiB"}, "balloon": True}
+LARGER: Arguments = {"root": {"size": "2MiB"}, "balloon": True, "balloon_target": "48MiB"}
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -270,7 +277,9 @@ CASES = (
     _machines("paused before", "started", ({"state": "paused"},)),
     _machines("started before", "stopped", ({},)),
     _machines("started before", "paused", ({},)),
+    _machines("whose disks and memory change as it runs", "started", (SMALLER,), **LARGER),
     _machines("started before", "absent", ({},), row=False),
+    _machines("with its volumes", "absent", ({},), row=False, delete_volumes=True),
     _machine_shares("new", "present", ()),
     _machine_shares("edited", "present", ({},), read_only=True),
     _machine_shares("was there", "absent", ({},), row=False),

@@ -268,6 +268,8 @@ def test_examples_run_and_return_what_is_documented(controller: Controller, host
     spec = read(module)
     if module == "storage_volume":
         volumes.prepare(controller, host)
+    if module == "microvm":
+        controller.run(Task("storage_backend", {"name": "local", "kind": "local_file"}))
     results = Examples(controller, lab).run(spec)
     counts.add("real mounts", len(snapshot.look(host).mounts))
     snapshot.reset(lab)

@@ -85,8 +85,26 @@ def run_to_its_end(
         _refuse_failed(argv, process.returncode, said.read(), ok)
 
 
+def filtered(argv: t.Sequence[str], data: bytes, seconds: float) -> bytes:
+    """What a program, which only reads, makes of ``data`` on its standard input. Raises as ``run``."""
+    process = _start(argv, False, subprocess.PIPE, subprocess.PIPE, stdin=subprocess.PIPE)
+    try:
+        out, err = process.communicate(data, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise HostError("timeout", "%s did not end within %g s" % (argv[0], seconds), command=argv) from None
+    _refuse_failed(argv, process.returncode, err, (0,))
+    return out
+
+
 def _start(
-    argv: t.Sequence[str], writes: bool, out: t.Any, err: t.Any, keeps: t.Sequence[int] = ()
+    argv: t.Sequence[str],
+    writes: bool,
+    out: t.Any,
+    err: t.Any,
+    keeps: t.Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     if writes and _reading_only:
         raise HostError("internal", "%s would write in check mode" % argv[0], "please report this")
@@ -95,7 +113,7 @@ def _start(
         raise HostError("unsupported", "%s is not installed" % argv[0], "the role prepare_host installs it")
     return subprocess.Popen(
         [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=out,
         stderr=err,
         env={"LC_ALL": "C", "PATH": SEARCH},

@@ -13,6 +13,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 
 GROUP = "microvm"
 """The primary group of all machines' users: the disks of volumes belong to it."""
+GID = 59971
+"""Its number on all hosts: on shared storage the number counts. The role prepare_host can give it another."""
 LONGEST_NAME = 63
 LONGEST_PATH = 4096
 LONGEST_COMPONENT = 255

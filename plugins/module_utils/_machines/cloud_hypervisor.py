@@ -11,9 +11,13 @@ import os
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import places
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
+    MIB,
+    Config,
+    ballooned_mib,
+    guest_args,
+)
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
-from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 
 
 def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
@@ -24,11 +28,10 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     words += ["--memory", "size=%dM" % (config["memory"] // MIB) + (",shared=on" if config["shares"] else "")]
     words += ["--kernel", config["kernel"]]
     words += ["--initramfs", config["initrd"]] if config["initrd"] else []
-    args = ["console=ttyS0", *shares.kernel_arguments(config["shares"]), *config["kernel_args"].split()]
-    words += ["--cmdline", " ".join(args)]
+    words += ["--cmdline", " ".join(["console=ttyS0", *guest_args(config)])]
     words += ["--console", "off", "--serial", "file=%s/console.log" % places.logs(name)]
-    for disk in config["disks"]:
-        text = "path=%s,readonly=%s" % (_value(disk["path"]), "on" if disk["read_only"] else "off")
+    for index, disk in enumerate(config["disks"]):
+        text = "id=disk%d,path=%s,readonly=%s" % (index, _value(disk["path"]), "on" if disk["read_only"] else "off")
         text += ",direct=on" if disk["cache"] == "none" else ""
         words += ["--disk", "%s,image_type=raw,serial=%s" % (text, disk["serial"])]
     for index, each in enumerate(config["interfaces"]):
@@ -39,7 +42,7 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
         socket = os.path.join(places.runtime(name), "vsock.sock")
         words += ["--vsock", "cid=%d,socket=%s" % (config["vsock"], socket)]
     if config["balloon"]:
-        words += ["--balloon", "size=0,deflate_on_oom=on"]
+        words += ["--balloon", "size=%dM,deflate_on_oom=on" % ballooned_mib(config)]
     return [*words, *config["extra_args"]]
 
 

@@ -38,6 +38,12 @@ class Control(t.Protocol):
     def quit(self) -> bool:
         """End the hypervisor in order, whatever the guest does; False when it has no such order."""
 
+    def grow_disk(self, disk: str, path: str, size: int) -> None:
+        """Tell the guest that the disk of that id, the file ``path``, has ``size`` bytes now."""
+
+    def balloon(self, memory: int, target: int) -> None:
+        """Have the guest do with ``target`` bytes of its ``memory``."""
+
 
 def connect(kind: str, path: str) -> Control:
     """The hypervisor of a kind that listens at ``path``."""
@@ -90,6 +96,12 @@ class Qmp:
     def quit(self) -> bool:
         self.order("quit")
         return True
+
+    def grow_disk(self, disk: str, path: str, size: int) -> None:
+        self.order("block_resize", device=disk, size=size)
+
+    def balloon(self, memory: int, target: int) -> None:
+        self.order("balloon", value=target)
 
     def order(self, command: str, **arguments: t.Any) -> t.Any:
         """One command and what it returns."""
@@ -166,6 +178,12 @@ class Firecracker(_Http):
     def quit(self) -> bool:
         return False
 
+    def grow_disk(self, disk: str, path: str, size: int) -> None:
+        self.order("PATCH", "/drives/" + disk, {"drive_id": disk, "path_on_host": path})  # it reads the size anew
+
+    def balloon(self, memory: int, target: int) -> None:
+        self.order("PATCH", "/balloon", {"amount_mib": (memory - target) >> 20})
+
 
 class CloudHypervisor(_Http):
     """Cloud Hypervisor's API (vmm/src/api/openapi/cloud-hypervisor.yaml)."""
@@ -185,6 +203,12 @@ class CloudHypervisor(_Http):
     def quit(self) -> bool:
         self.order("PUT", "/api/v1/vmm.shutdown")
         return True
+
+    def grow_disk(self, disk: str, path: str, size: int) -> None:
+        self.order("PUT", "/api/v1/vm.resize-disk", {"id": disk, "desired_size": size})
+
+    def balloon(self, memory: int, target: int) -> None:
+        self.order("PUT", "/api/v1/vm.resize", {"desired_balloon": memory - target})
 
 
 def _connected(path: str) -> socket.socket:

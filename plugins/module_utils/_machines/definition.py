@@ -14,9 +14,14 @@ from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import places
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
+from ansible_collections.microvm.host.plugins.module_utils._storage import volume_options
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
 Config = dict[str, t.Any]
-"""A validated definition, JSON-able; its keys are those of SPEC. ``memory`` and ``memory_limit`` are bytes."""
+"""A validated definition, JSON-able; its keys are those of SPEC. Sizes are bytes. ``disks`` has the root disk too, as
+the first, and ``root`` says whether there is one. The ``path`` of a disk that is a volume is empty until it is looked
+up.
+"""
 
 HYPERVISORS = ("auto", "qemu", "firecracker", "cloud_hypervisor")
 SHARING = {"virtiofs": ("qemu", "cloud_hypervisor"), "9p": ("qemu",)}
@@ -31,8 +36,16 @@ OURS = frozenset(
 )
 """Arguments that would change what the unit and the modules rely on."""
 
+MAKING = ("backend", "size", "image", "checksum", "format")
+"""Options of a disk that are those of storage_volume: they make a volume that is not there yet, and let it grow."""
 DISK: dict[str, dict[str, t.Any]] = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": "path"},
+    "volume": {"type": "str"},
+    "backend": {"type": "str"},
+    "size": {"type": "str"},
+    "image": {"type": "str"},
+    "checksum": {"type": "str"},
+    "format": {"type": "str", "choices": ["raw", "qcow2"]},
     "serial": {"type": "str"},
     "read_only": {"type": "bool", "default": False},
     "cache": {"type": "str", "default": "writeback", "choices": ["writeback", "none"]},
@@ -52,15 +65,18 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "kernel": {"type": "path"},
     "initrd": {"type": "path"},
     "kernel_args": {"type": "str"},
+    "root": {"type": "dict", "options": DISK},
     "disks": {"type": "list", "elements": "dict", "options": DISK},
     "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
     "shares": {"type": "list", "elements": "dict", "options": shares.SPEC},
     "vsock": {"type": "int"},
     "balloon": {"type": "bool"},
+    "balloon_target": {"type": "raw"},
     "credentials": {"type": "dict"},
     "autostart": {"type": "bool"},
     "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always"]},
     "stop_timeout": {"type": "int"},
+    "wait_for": {"type": "str"},
     "cpu_limit": {"type": "int"},
     "memory_limit": {"type": "raw"},
     "extra_args": {"type": "list", "elements": "str"},
@@ -74,15 +90,18 @@ DEFAULTS: Config = {
     "memory": 512 * MIB,
     "initrd": "",
     "kernel_args": "",
+    "root": False,
     "disks": [],
     "interfaces": [],
     "shares": [],
     "vsock": 0,
     "balloon": False,
+    "balloon_target": 0,
     "credentials": {},
     "autostart": True,
     "restart_policy": "on-failure",
     "stop_timeout": 60,
+    "wait_for": "",
     "cpu_limit": 0,
     "memory_limit": 0,
     "extra_args": [],
@@ -122,11 +141,23 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
         _number(config["vsock"], 3, 2**32 - 2, prefix + "vsock")
     if not config["kernel_args"].isprintable():
         names.refuse(prefix + "kernel_args", "it has a character that cannot be seen")
-    config["disks"] = [_disk(disk, index, prefix) for index, disk in enumerate(config["disks"])]
-    for key in ("path", "serial"):
-        _refuse_twice(config["disks"], key, prefix + "disks")
+    _balloon(config, prefix)
+    if not config["wait_for"].isprintable():
+        names.refuse(prefix + "wait_for", "it has a character that cannot be seen")
+    config["disks"] = [
+        _disk(disk, "disk%d" % index, "%sdisks[%d]." % (prefix, index)) for index, disk in enumerate(config["disks"])
+    ]
+    if config["root"]:
+        root = item["root"]
+        named = root.get("path") is not None or root.get("volume") is not None
+        config["disks"][:0] = [_disk(root if named else {**root, "volume": name + "-root"}, "root", prefix + "root.")]
+        config["root"] = True
+    fields = [disk_field(config, index, prefix) for index in range(len(config["disks"]))]
+    for key in ("path", "volume", "serial"):
+        _refuse_twice(config["disks"], key, fields)
     config["interfaces"] = [_interface(each, name, index, prefix) for index, each in enumerate(config["interfaces"])]
-    _refuse_twice(config["interfaces"], "mac", prefix + "interfaces")
+    each = range(len(config["interfaces"]))
+    _refuse_twice(config["interfaces"], "mac", ["%sinterfaces[%d]." % (prefix, index) for index in each])
     directory = places.directory(name)
     config["shares"] = [
         shares.asked(share, "%sshares[%d]." % (prefix, index), directory)
@@ -184,8 +215,15 @@ def _refuse_of_qemu(config: Config, kind: str, prefix: str) -> None:
     _number(config["vcpus"], 1, 32, prefix + "vcpus")
     for index, disk in enumerate(config["disks"]):
         if disk["cache"] != "writeback" or disk["io"] == "native":
-            field = "%sdisks[%d].%s" % (prefix, index, "io" if disk["io"] == "native" else "cache")
+            field = disk_field(config, index, prefix) + ("io" if disk["io"] == "native" else "cache")
             names.refuse(field, "firecracker reads and writes through the page cache only", "leave it out")
+
+
+def disk_field(config: Config, index: int, prefix: str) -> str:
+    """How the user wrote the disk of that number, for errors."""
+    if config["root"] and index == 0:
+        return prefix + "root."
+    return "%sdisks[%d]." % (prefix, index - bool(config["root"]))
 
 
 def slots(config: Config) -> int:
@@ -200,10 +238,25 @@ def slots(config: Config) -> int:
     )
 
 
+def ballooned_mib(config: Config) -> int:
+    """How much of its memory a guest shall leave to the host."""
+    return (config["memory"] - config["balloon_target"]) // MIB if config["balloon_target"] else 0
+
+
+def guest_args(config: Config) -> list[str]:
+    """Words for the guest kernel's command line; what the user wrote is last, so that it wins."""
+    written = config["kernel_args"].split()
+    root = []
+    if config["root"] and not any(word.startswith("root=") for word in written):
+        root = ["root=/dev/vda", "ro" if config["disks"][0]["read_only"] else "rw"]
+    return [*root, *shares.kernel_arguments(config["shares"]), *written]
+
+
 def digest(config: Config) -> str:
     """Eight hex digits of what a machine is started with: what may change while it runs is left out."""
-    live = ("autostart", "restart_policy", "stop_timeout", "cpu_limit", "memory_limit")
+    live = ("autostart", "restart_policy", "stop_timeout", "cpu_limit", "memory_limit", "balloon_target", "wait_for")
     found = {key: value for key, value in config.items() if key not in live}
+    found["disks"] = [{**disk, "make": None} for disk in config["disks"]]
     found["shares"] = [{**share, "create": None} for share in config["shares"]]
     return names.hash8(json.dumps(found, sort_keys=True))
 
@@ -222,20 +275,51 @@ def _whole_mib(value: t.Any, field: str, least: int) -> int:
     return size
 
 
-def _disk(disk: dict[str, t.Any], index: int, prefix: str) -> dict[str, t.Any]:
-    field = "%sdisks[%d]." % (prefix, index)
-    serial = (
-        "disk%d" % index if disk.get("serial") is None else names.name(disk["serial"], field + "serial", LONGEST_SERIAL)
-    )
+def _balloon(config: Config, prefix: str) -> None:
+    config["balloon_target"] = _whole_mib(config["balloon_target"], prefix + "balloon_target", 0)
+    if config["balloon_target"] and not config["balloon"]:
+        names.refuse(prefix + "balloon_target", "the machine has no balloon", "give balloon: true")
+    if config["balloon_target"] > config["memory"]:
+        names.refuse(prefix + "balloon_target", "it is more than memory", "a balloon takes memory, it adds none")
+
+
+def _disk(disk: dict[str, t.Any], usual: str, field: str) -> dict[str, t.Any]:
+    """``usual`` is the serial number it has unless another is given."""
+    serial = usual if disk.get("serial") is None else names.name(disk["serial"], field + "serial", LONGEST_SERIAL)
     if disk["io"] == "native" and disk["cache"] != "none":
         names.refuse(field + "io", "native needs cache: none", "the kernel's asynchronous I/O bypasses the page cache")
-    return {
-        "path": names.absolute_path(disk["path"], field + "path"),
+    found = {
+        "path": "",
+        "volume": "",
+        "make": {},
         "serial": serial,
         "read_only": bool(disk["read_only"]),
         "cache": disk["cache"],
         "io": disk["io"],
     }
+    if (disk.get("path") is None) == (disk.get("volume") is None):
+        names.refuse(field + "path", "a disk has a path, or else a volume", "give one of the two")
+    if disk.get("path") is not None:
+        foreign = next((option for option in MAKING if disk.get(option) is not None), None)
+        if foreign:
+            names.refuse(field + foreign, "is an option of a volume", "give volume in place of path, or leave it out")
+        return dict(found, path=names.absolute_path(disk["path"], field + "path"))
+    volume = names.name(disk["volume"], field + "volume")
+    make = {option: disk[option] for option in MAKING if disk.get(option) is not None}
+    size = volume_options.validated(_as_volume(volume, make, 60), field).size
+    return dict(found, volume=volume, make={**make, "size": size} if size else make)
+
+
+def volume_of(disk: dict[str, t.Any], seconds: int, field: str) -> Volume:
+    """What the volume of a disk shall be, as storage_volume would be asked for it."""
+    return volume_options.validated(_as_volume(disk["volume"], disk["make"], seconds), field)
+
+
+def _as_volume(name: str, make: dict[str, t.Any], seconds: int) -> dict[str, t.Any]:
+    """The options of storage_volume."""
+    empty: dict[str, t.Any] = dict.fromkeys((*MAKING, "filesystem", "snapshots", "restore"))
+    acts = dict.fromkeys(("adopt", "move", "shrink", "takeover"), False)
+    return {**empty, **acts, **make, "name": name, "state": "present", "timeout": seconds}
 
 
 def _interface(each: dict[str, t.Any], name: str, index: int, prefix: str) -> dict[str, t.Any]:
@@ -278,11 +362,11 @@ def _credentials(value: dict[str, t.Any], field: str) -> dict[str, str]:
     return found
 
 
-def _refuse_twice(items: t.Sequence[dict[str, t.Any]], key: str, field: str) -> None:
-    seen: dict[str, int] = {}
-    for index, item in enumerate(items):
+def _refuse_twice(items: t.Sequence[dict[str, t.Any]], key: str, fields: t.Sequence[str]) -> None:
+    """Refuse a value that two items have; ``fields``: how the user wrote each."""
+    seen: dict[str, str] = {}
+    for item, field in zip(items, fields):
         if item[key] in seen:
-            names.refuse(
-                "%s[%d].%s" % (field, index, key), "%s is that of number %d too" % (item[key], seen[item[key]])
-            )
-        seen[item[key]] = index
+            names.refuse(field + key, "%s is that of %s too" % (item[key], seen[item[key]] + key))
+        if item[key]:
+            seen[item[key]] = field

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Firecracker: configuration file and command line of a definition. Private to microvm.host.
 
-Keys are those of its API description (src/firecracker/swagger/firecracker.yaml), as of version 1.8. Not run on real
-hardware by this project's tests.
+Keys are those of its API description (src/firecracker/swagger/firecracker.yaml), as of version 1.8.
 """
 
 from __future__ import annotations
@@ -12,7 +11,13 @@ import os
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._machines import places
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, digest
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
+    MIB,
+    Config,
+    ballooned_mib,
+    digest,
+    guest_args,
+)
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 
 BASE_ARGS = "console=ttyS0 reboot=k panic=1 i8042.noaux i8042.nomux i8042.dumbkbd"
@@ -24,16 +29,16 @@ def config_file(config: Config, name: str) -> str:
     return os.path.join(places.directory(name), "firecracker-%s.json" % digest(config))
 
 
-def configuration(config: Config, name: str) -> dict[str, t.Any]:
-    """The content of the configuration file."""
-    boot: dict[str, t.Any] = {"kernel_image_path": config["kernel"]}
+def configuration(config: Config, name: str, kernel: str = "") -> dict[str, t.Any]:
+    """The content of the configuration file. ``kernel``: the ELF image, when the definition's is none itself."""
+    boot: dict[str, t.Any] = {"kernel_image_path": kernel or config["kernel"]}
     if config["initrd"]:
         boot["initrd_path"] = config["initrd"]
-    boot["boot_args"] = " ".join([BASE_ARGS, *config["kernel_args"].split()])
+    boot["boot_args"] = " ".join([BASE_ARGS, *guest_args(config)])
     found: dict[str, t.Any] = {
         "boot-source": boot,
         "machine-config": {"vcpu_count": config["vcpus"], "mem_size_mib": config["memory"] // MIB},
-        "drives": [_drive(disk) for disk in config["disks"]],
+        "drives": [_drive(index, disk) for index, disk in enumerate(config["disks"])],
         "network-interfaces": [
             {"iface_id": "net%d" % index, "host_dev_name": places.tap(name, index), "guest_mac": each["mac"]}
             for index, each in enumerate(config["interfaces"])
@@ -43,13 +48,13 @@ def configuration(config: Config, name: str) -> dict[str, t.Any]:
     if config["vsock"]:
         found["vsock"] = {"guest_cid": config["vsock"], "uds_path": os.path.join(places.runtime(name), "vsock.sock")}
     if config["balloon"]:
-        found["balloon"] = {"amount_mib": 0, "deflate_on_oom": True}
+        found["balloon"] = {"amount_mib": ballooned_mib(config), "deflate_on_oom": True}
     return found
 
 
-def _drive(disk: dict[str, t.Any]) -> dict[str, t.Any]:
+def _drive(index: int, disk: dict[str, t.Any]) -> dict[str, t.Any]:
     return {
-        "drive_id": disk["serial"].replace("-", "_").replace(".", "_"),
+        "drive_id": "disk%d" % index,
         "path_on_host": disk["path"],
         "is_root_device": False,  # true would put root=/dev/vda on the kernel's command line
         "is_read_only": disk["read_only"],

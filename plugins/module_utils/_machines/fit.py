@@ -13,7 +13,6 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor 
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
-ELF = b"\x7fELF"
 
 
 def configured(path: str) -> dict[str, str] | None:
@@ -50,11 +49,6 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
         if config[option] and not os.path.isfile(config[option]):
             hint = "put it there; microvm_images of the role microvm downloads it"
             raise HostError("not_found", "there is no file %s" % config[option], hint, field=prefix + option)
-    if chosen.kind == "firecracker":
-        with open(config["kernel"], "rb") as file:
-            if file.read(4) != ELF:
-                text = "%s is not an uncompressed vmlinux, which firecracker needs" % config["kernel"]
-                raise HostError("unsupported", text, "extract it: scripts/extract-vmlinux of Linux", prefix + "kernel")
     _refuse_sources(config, prefix)
     settings = configured(config["kernel"])
     if settings is None:

@@ -27,12 +27,14 @@ SAYS = {"qemu": r"version (\d+)\.(\d+)", "firecracker": r"v(\d+)\.(\d+)", "cloud
 
 class Chosen(t.NamedTuple):
     """``kind`` is never ``auto``, ``accelerator`` is ``kvm`` or ``tcg``. ``bus``: how QEMU's devices are attached,
-    ``device`` (virtio-mmio of the machine microvm) or ``pci`` (q35, where QEMU is built without microvm)."""
+    ``device`` (virtio-mmio of the machine microvm) or ``pci`` (q35, where QEMU is built without microvm). ``kernel``:
+    the ELF image out of the definition's kernel, where the hypervisor needs one; else empty."""
 
     kind: str
     binary: str
     accelerator: str
     bus: str
+    kernel: str = ""
 
 
 def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists) -> Chosen:

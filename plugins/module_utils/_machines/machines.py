@@ -21,14 +21,18 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
     control,
     definition,
+    disks,
     fit,
     hypervisor,
+    kernel,
     network,
     places,
     unit,
 )
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
 from ansible_collections.microvm.host.plugins.module_utils._shares import virtiofs
+from ansible_collections.microvm.host.plugins.module_utils._storage import volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
@@ -42,7 +46,10 @@ RUNNING = ("started", "restarted", "paused")
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """A validated item. ``config`` None: the definition there is. ``keeps_shares``: those stay that the machine has."""
+    """A validated item. ``config`` None: the definition there is. ``keeps_shares``: those stay that the machine has.
+
+    ``prepares``: its volumes are made and grown too.
+    """
 
     name: str
     state: str
@@ -51,6 +58,9 @@ class Wanted:
     config: Config | None
     keeps_shares: bool = False
     restart: str = "never"
+    delete_volumes: bool = False
+    taking: disks.Taking = disks.NONE
+    prepares: bool = True
 
 
 class Seen:
@@ -69,6 +79,19 @@ class Seen:
         self.checked: set[str] = set()
         self._daemon: virtiofs.Daemon | None = None
         self._tool: tuple[str, str, list[Step]] | None = None
+        self._volumes: volumes.Seen | None = None
+
+    @property
+    def stored(self) -> volumes.Seen:
+        """The volumes of this host: those that were looked at, and what the registry has of the others."""
+        if self._volumes is None:
+            self._volumes = volumes.Seen([], set())
+        return self._volumes
+
+    def look_at(self, wanted: t.Sequence[Volume], hung: set[str]) -> None:
+        """Have looked at volumes; ``hung`` are backends that did not answer before."""
+        if wanted:
+            self._volumes = volumes.Seen(wanted, hung)
 
     def _states(self, seconds: float) -> dict[str, str]:
         """running, paused or starting of each active machine; unreachable when its hypervisor does not answer."""
@@ -131,6 +154,7 @@ def _files(name: str) -> dict[str, str]:
     """Path to text of what there is of a machine, by its names."""
     folder = glob.escape(systemd.DIRECTORY)
     paths = [places.unit_file(places.unit(name)), places.unit_file(places.net_unit(name))]
+    paths += [places.unit_file(places.lock_unit(name))]
     paths += sorted(glob.glob("%s/%s*" % (folder, places.fs_unit(name, ""))))
     paths += [os.path.join(places.directory(name), "run")]
     paths += sorted(glob.glob(os.path.join(places.directory(name), "firecracker-*.json")))
@@ -156,6 +180,7 @@ class Machines:
 
     def __init__(self, tool: t.Callable[[], Tool]) -> None:
         self.tool = tool
+        self.hung: set[str] = set()
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Wanted:
         """See Resource."""
@@ -169,7 +194,11 @@ class Machines:
         if definition.given_of(given) and item["state"] != "absent":
             config = definition.asked(item, name, prefix)
         keeps = given.get("shares") is None
-        return Wanted(name, item["state"], seconds, prefix, config, keeps, item["restart"])
+        delete = bool(item["delete_volumes"])
+        if delete and item["state"] != "absent":
+            names.refuse(prefix + "delete_volumes", "the volumes of a machine go with it", "give state: absent too")
+        taking = disks.Taking(bool(item["adopt"]), bool(item["takeover"]))
+        return Wanted(name, item["state"], seconds, prefix, config, keeps, item["restart"], delete, taking)
 
     def together(self, wanted: t.Sequence[Wanted]) -> None:
         """See Resource."""
@@ -190,7 +219,28 @@ class Machines:
 
     def observe(self, wanted: t.Sequence[Wanted]) -> Seen:
         """See Resource."""
-        return Seen(each.name for each in wanted)
+        seen = Seen(each.name for each in wanted)
+        seen.look_at([volume for each in wanted for volume in self._to_look_at(each, seen)], self.hung)
+        return seen
+
+    def _to_look_at(self, wanted: Wanted, seen: Seen) -> list[Volume]:
+        """The volumes whose backends must be looked at to plan an item."""
+        row = seen.rows.get(wanted.name)
+        config = wanted.config or (row["config"] if row else None)
+        if config is None or not disks.of(config) or (wanted.state == "absent" and not wanted.delete_volumes):
+            return []
+        starts = wanted.name not in seen.active and wanted.state in RUNNING
+        starts = starts or self._restarts(wanted, seen, config) or wanted.delete_volumes
+        return disks.to_look_at(config, seen.stored, starts, wanted.timeout, wanted.prefix)
+
+    def _restarts(self, wanted: Wanted, seen: Seen, config: Config) -> bool:
+        """Whether a machine that runs is stopped and started."""
+        if wanted.name not in seen.active:
+            return False
+        if wanted.restart == "if_needed" and wanted.state != "stopped":
+            placed = disks.placed(config, seen.stored) if disks.of(config) else config
+            return wanted.state == "restarted" or seen.outdated(wanted.name, placed)
+        return wanted.state == "restarted"
 
     def plan(self, wanted: Wanted, seen: Seen) -> Plan:
         """See Resource."""
@@ -203,9 +253,13 @@ class Machines:
             raise HostError("unsupported", "systemd does not run on this host", "a machine is a service of it")
         name, row = wanted.name, seen.rows.get(wanted.name)
         config = self._definition(wanted, row)
+        if disks.of(config):
+            config = disks.placed(config, seen.stored)
         others = {other: each["config"] for other, each in seen.rows.items() if other != name}
         _refuse_shared(wanted, config, others)
         chosen = hypervisor.choose(config)
+        if chosen.kind == "firecracker":
+            chosen = self._with_kernel(chosen, config, wanted)
         texts = unit.files(config, name, chosen, seen.mount_units, seen.daemon(config))
         autostarted = os.path.islink(places.autostart_link(name))
         written = seen.files[name] != texts or autostarted != config["autostart"]
@@ -215,10 +269,8 @@ class Machines:
             if written and plan.before == plan.after:
                 plan.before["units"], plan.after["units"] = "edited", "written"
         active = name in seen.active
-        restart = active and (
-            wanted.state == "restarted"
-            or (wanted.restart == "if_needed" and wanted.state != "stopped" and seen.outdated(name, config))
-        )
+        restart = self._restarts(wanted, seen, config)
+        goes_on = active and not restart and wanted.state != "stopped"
         start = restart or (not active and wanted.state in RUNNING)
         if written or start:
             self._refuse_unfit(plan, config, chosen, wanted, seen)
@@ -227,17 +279,29 @@ class Machines:
         if written or start:
             missing = [share for share in config["shares"] if share["create"] and seen.lacks(share["source"])]
             plan.steps += [steps.MakeSource(share["source"], **share["create"]) for share in missing]
+        if (written or start) and chosen.kernel and not os.path.exists(chosen.kernel):
+            plan.steps.append(steps.ExtractKernel(config["kernel"], chosen.kernel, uuid.uuid4().hex[:8]))
         if restart or (active and wanted.state == "stopped"):
             kind = row["kind"] if row else chosen.kind
             plan.steps.append(steps.StopMachine(name, kind, float(config["stop_timeout"]), restart))
+        parts: list[Plan] = []
+        if wanted.prepares and disks.of(config):
+            running = row["kind"] if goes_on and row else ""
+            parts = disks.prepare(plan, config, wanted.prefix, seen.stored, start, running, wanted.taking)
         if written:
             previous = {path: seen.files[name].get(path) for path in {**seen.files[name], **texts}}
             nonce = uuid.uuid4().hex[:8]
             plan.steps.append(steps.WriteMachine(name, texts, previous, config["autostart"], autostarted, nonce))
             plan.steps += [] if start else [ReloadUnits()]
         if start:
-            disks: list[list[str | bool]] = [[disk["path"], not disk["read_only"]] for disk in config["disks"]]
-            plan.steps.append(steps.StartMachine(name, chosen.kind, float(wanted.timeout), disks, written))
+            opened = [[disk["path"], not disk["read_only"], bool(disk["volume"])] for disk in config["disks"]]
+            seconds = float(wanted.timeout)
+            plan.steps.append(steps.StartMachine(name, chosen.kind, seconds, opened, written, config["wait_for"]))
+        target = config["balloon_target"] or config["memory"]
+        if goes_on and row and config["balloon"] and row["config"]["balloon"]:
+            before = row["config"]["balloon_target"] or row["config"]["memory"]
+            if before != target and not seen.outdated(name, config):
+                plan.steps.append(steps.SetBalloon(name, row["kind"], config["memory"], target, before))
         status = seen.status(name)
         if wanted.state == "paused" and (start or status != "paused"):
             plan.steps.append(steps.PauseMachine(name, chosen.kind, True))
@@ -249,6 +313,9 @@ class Machines:
         values = {"name": name, "config": config, "kind": chosen.kind, "accelerator": chosen.accelerator}
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
+            for part in parts:
+                if part.commit is not None:
+                    part.commit(connection, known)
             registry.put(connection, "machines", values)
             _tell_stopped(plan, known)
 
@@ -270,6 +337,18 @@ class Machines:
         config = {**wanted.config, "shares": row["config"]["shares"]}
         definition.refuse_impossible(config, wanted.name, wanted.prefix)
         return config
+
+    def _with_kernel(self, chosen: hypervisor.Chosen, config: Config, wanted: Wanted) -> hypervisor.Chosen:
+        """With where the kernel's ELF image is, or shall be; one that is missing is refused later."""
+        try:
+            path = deadline.call(
+                lambda: kernel.image(config["kernel"], places.directory(wanted.name)), LOOK_SECONDS, "looking at kernel"
+            )
+        except HostError as error:
+            if error.kind != "not_found":
+                raise error.in_field(wanted.prefix + "kernel") from None
+            return chosen
+        return chosen._replace(kernel="" if path == config["kernel"] else path)
 
     def _refuse_unfit(self, plan: Plan, config: Config, chosen: hypervisor.Chosen, wanted: Wanted, seen: Seen) -> None:
         """Refuse what this host can't run; check mode assumes that what is missing comes with an earlier task."""
@@ -323,8 +402,12 @@ class Machines:
             ReloadUnits(),
             steps.RemoveMachine(name, units),
         ]
+        parts = disks.delete(plan, config, seen.stored) if wanted.delete_volumes else []
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
+            for part in parts:
+                if part.commit is not None:
+                    part.commit(connection, known)
             connection.execute("DELETE FROM machines WHERE name = ?", (name,))
             _tell_stopped(plan, known)
 
@@ -350,7 +433,7 @@ class Machines:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._machines import steps
 
-        return {**steps.KINDS, **self.tool().KINDS}
+        return {**volumes.Volumes().kinds(), **steps.KINDS, **self.tool().KINDS}
 
 
 def registered() -> list[str]:
@@ -375,6 +458,7 @@ def described(row: registry.Row, seen: Seen) -> dict[str, t.Any]:
         "directory": places.directory(name),
         "console": places.logs(name) + "/console.log",
         "disks": [disk["path"] for disk in config["disks"]],
+        "volumes": [disk["volume"] for disk in config["disks"] if disk["volume"]],
         "taps": [tap for tap, dummy in network.taps(config, name)],
         "macs": [each["mac"] for each in config["interfaces"]],
         "shares": [{key: share[key] for key in ("tag", "proto", "source")} for share in config["shares"]],
@@ -406,9 +490,15 @@ def _refuse_shared(wanted: Wanted, config: Config, others: t.Mapping[str, Config
         if config["vsock"] and config["vsock"] == its["vsock"]:
             text = "the machine %s has the vsock address %d" % (other, config["vsock"])
             raise HostError("conflict", text, "each machine of a host has its own", field=wanted.prefix + "vsock")
-        theirs = {disk["path"]: disk["read_only"] for disk in its["disks"]}
+        theirs = {place: disk["read_only"] for disk in its["disks"] for place in _places(disk)}
         for index, disk in enumerate(config["disks"]):
-            if disk["path"] in theirs and not (disk["read_only"] and theirs[disk["path"]]):
-                text = "%s is a disk of the machine %s" % (disk["path"], other)
-                field = "%sdisks[%d].path" % (wanted.prefix, index)
+            shared = [place for place in _places(disk) if place in theirs]
+            if shared and not (disk["read_only"] and theirs[shared[0]]):
+                text = "%s is a disk of the machine %s" % (shared[0], other)
+                field = definition.disk_field(config, index, wanted.prefix) + ("volume" if disk["volume"] else "path")
                 raise HostError("conflict", text, "a disk with a writer has one machine", field=field)
+
+
+def _places(disk: dict[str, t.Any]) -> list[str]:
+    """What a disk is known by."""
+    return (["volume " + disk["volume"]] if disk["volume"] else []) + ([disk["path"]] if disk["path"] else [])

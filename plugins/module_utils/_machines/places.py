@@ -73,6 +73,16 @@ def net_unit(name: str) -> str:
     return "microvm-net@%s.service" % name
 
 
+def lock_unit(name: str) -> str:
+    """The service that holds the locks of its disks."""
+    return "microvm-lock@%s.service" % name
+
+
+def holder(name: str) -> str:
+    """Who holds these locks, for others to read."""
+    return "machine " + name
+
+
 def fs_unit(name: str, tag: str) -> str:
     """The service of one share's virtiofsd, without ``.service`` or ``.socket``."""
     return "microvm-fs@%s@%s" % (name, tag)

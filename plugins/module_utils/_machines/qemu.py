@@ -9,9 +9,8 @@ virtio-mmio devices through ACPI: no kernel of a distribution reads them from it
 from __future__ import annotations
 
 from ansible_collections.microvm.host.plugins.module_utils._machines import places
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, guest_args
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
-from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 from ansible_collections.microvm.host.plugins.module_utils._shares import nine_p
 
 EMULATED = ("no_timer_check", "tsc_early_khz=1000000")
@@ -49,9 +48,8 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
 
 
 def kernel_args(config: Config, tcg: bool) -> str:
-    """The guest kernel's command line; what the user wrote is last, so that it wins."""
-    words = ["console=ttyS0", *(EMULATED if tcg else ()), *shares.kernel_arguments(config["shares"])]
-    return " ".join([*words, *config["kernel_args"].split()])
+    """The guest kernel's command line."""
+    return " ".join(["console=ttyS0", *(EMULATED if tcg else ()), *guest_args(config)])
 
 
 def _sockets(name: str) -> list[str]:

@@ -115,7 +115,7 @@ class Shares:
         before = next((share for share in row["config"]["shares"] if share["tag"] == wanted.tag), None)
         config = self._changed(row["config"], wanted)
         definition.refuse_impossible(config, wanted.vm, wanted.prefix)
-        machine = machines.Wanted(wanted.vm, "present", wanted.timeout, wanted.prefix, config)
+        machine = machines.Wanted(wanted.vm, "present", wanted.timeout, wanted.prefix, config, prepares=False)
         plan = self.machines.plan(machine, seen.machines)
         seen.machines.rows[wanted.vm] = {**row, "config": config}
         for step in plan.steps:

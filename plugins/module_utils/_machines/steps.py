@@ -8,16 +8,18 @@ import contextlib
 import dataclasses
 import glob
 import grp
+import json
 import os
 import pwd
 import shutil
+import stat
 import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import control, places, stop, unit
+from ansible_collections.microvm.host.plugins.module_utils._machines import control, kernel, places, stop, unit
 
 ORDER_SECONDS = 30.0
 """For systemctl, which only gives an order, and for programs that change users."""
@@ -41,14 +43,23 @@ class MakeUser(Step):
         try:
             grp.getgrnam(names.GROUP)
         except KeyError:
-            # 9: another item of another call was faster
-            command.run(["groupadd", "--system", names.GROUP], ORDER_SECONDS, writes=True, ok=(0, 9))
+            make_group()
         words = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--gid", names.GROUP]
         words += ["--shell", "/usr/sbin/nologin", "--comment", "microvm.host", self.user]
         command.run(words, ORDER_SECONDS, writes=True)
 
     def undo(self, known: Known) -> None:
         remove_user(self.user)
+
+
+def make_group() -> None:
+    """Make the machines' group, with the number it has on all hosts unless that is taken here."""
+    for words in (["--gid", "%d" % names.GID], ["--system"]):
+        # groupadd(8): 4, the number is taken; 9, there is one: another item of another call was faster
+        command.run(["groupadd", *words, names.GROUP], ORDER_SECONDS, writes=True, ok=(0, 4, 9))
+        with contextlib.suppress(KeyError):
+            grp.getgrnam(names.GROUP)
+            return
 
 
 def remove_user(user: str) -> None:
@@ -100,6 +111,37 @@ class MakeSource(Step):
 
 def _id(name: str) -> t.Any:
     return int(name) if name.isdigit() else name
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractKernel(Step):
+    """Write the ELF image in the kernel ``source`` to ``target``, which is not there; others beside it go."""
+
+    source: str
+    target: str
+    nonce: str
+
+    def describe(self) -> str:
+        return "extract the image in the kernel %s" % self.source
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._extract(), kernel.UNPACK_SECONDS, "unpacking %s" % self.source)
+
+    def _extract(self) -> Known:
+        files.make_directories(os.path.dirname(self.target))
+        files.write(self.target, kernel.unpacked(self.source), 0o644, self.nonce)
+        return {}
+
+    def finish(self, known: Known) -> None:
+        for path in glob.glob(glob.escape(os.path.dirname(self.target)) + "/vmlinux-*"):
+            if path != self.target:
+                files.remove(path)
+
+    def undo(self, known: Known) -> None:
+        files.forget(self.target, self.nonce)
+        files.remove(self.target)
+        files.remove_empty(os.path.dirname(self.target))
+        files.remove_empty(places.BASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +219,10 @@ class StopMachine(Step):
 
     def _stop(self) -> Known:
         how = stop.gracefully(self.kind, places.control_socket(self.name), self.seconds)
-        command.run(
-            ["systemctl", "stop", places.unit(self.name)], self.seconds + unit.GIVE_UP + ORDER_SECONDS, writes=True
-        )
+        limit = self.seconds + unit.GIVE_UP + ORDER_SECONDS
+        # 5: it has no locks to hold
+        units = [places.unit(self.name), places.lock_unit(self.name)]
+        command.run(["systemctl", "stop", *units], limit, True, (0, 5))
         return {"stopped": "killed" if how == "left" else how}
 
     def undo(self, known: Known) -> None:
@@ -189,16 +232,18 @@ class StopMachine(Step):
 
 @dataclasses.dataclass(frozen=True)
 class StartMachine(Step):
-    """Start a machine that does not run and wait until its processors do. ``disks``: path, and whether to write.
+    """Start a machine that does not run and wait until its processors do.
 
-    ``reload``: its units are new to systemd.
+    ``disks``: path, whether to write, whether it is a volume. ``reload``: its units are new to systemd. ``wait_for``:
+    what its console must show, or empty.
     """
 
     name: str
     kind: str
     seconds: float
-    disks: list[list[str | bool]]
+    disks: list[list[t.Any]]
     reload: bool
+    wait_for: str
 
     def describe(self) -> str:
         return "start the machine %s" % self.name
@@ -210,8 +255,12 @@ class StartMachine(Step):
 
     def _start(self) -> Known:
         until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
-        for path, writable in self.disks:
-            try_disk(str(path), bool(writable), places.user(self.name))
+        for path, writable, ours in self.disks:
+            if ours and writable:
+                give(path)
+            try_disk(path, writable, places.user(self.name))
+        console = places.logs(self.name) + "/console.log"
+        said = os.path.getsize(console) if os.path.exists(console) else 0
         service = places.unit(self.name)
         command.run(["systemctl", "reset-failed", service], ORDER_SECONDS, True, (0, 1))
         begun = "%.3f" % time.time()
@@ -222,19 +271,51 @@ class StartMachine(Step):
                 raise failed_start(self.name, begun)
             try:
                 if control.connect(self.kind, places.control_socket(self.name)).state() != "starting":
-                    return {"started": True}
+                    break
             except HostError:  # it does not listen yet, or waits for a share's daemon
                 if time.monotonic() >= until:
                     raise failed_start(self.name, begun) from None
             time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
+        while self.wait_for and not _says(console, said, self.wait_for):
+            if time.monotonic() >= until or _value(service, "ActiveState") != "active":
+                text = "the machine %s runs, but its console did not say %r" % (self.name, self.wait_for)
+                raise HostError("timeout", text, "%s shows what it said; a longer timeout may help" % console)
+            time.sleep(POLL_SECONDS)  # nobody tells of what is written to a file
+        return {"started": True}
 
     def undo(self, known: Known) -> None:
         """What this step started goes; nobody in it has worked yet."""
         if not os.path.exists(places.unit_file(places.unit(self.name))):
             return
         command.run(["systemctl", "kill", "--signal=KILL", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
-        command.run(["systemctl", "stop", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
+        units = [places.unit(self.name), places.lock_unit(self.name)]
+        command.run(["systemctl", "stop", *units], ORDER_SECONDS, True, (0, 1, 5))
         command.run(["systemctl", "reset-failed", places.unit(self.name)], ORDER_SECONDS, True, (0, 1, 5))
+
+
+def _says(console: str, begin: int, text: str) -> bool:
+    """Whether a console said something behind ``begin``."""
+    try:
+        with open(console, "rb") as file:
+            file.seek(begin)
+            return text.encode() in file.read()
+    except FileNotFoundError:
+        return False
+
+
+def give(path: str) -> None:
+    """Let the machines' group have a volume that was made before there was such a group."""
+
+    def work() -> bool:
+        group = grp.getgrnam(names.GROUP).gr_gid
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_gid != group:
+            with contextlib.suppress(PermissionError):  # a server that does not let root: trying the disk tells
+                os.chown(path, -1, group)
+        return True
+
+    with contextlib.suppress(FileNotFoundError):  # so does that
+        deadline.call(work, ORDER_SECONDS, "opening the disk %s" % path)
 
 
 def _value(service: str, key: str) -> str:
@@ -244,8 +325,12 @@ def _value(service: str, key: str) -> str:
 def failed_start(name: str, since: str) -> HostError:
     """Why a machine does not run: what its hypervisor said, out of the journal."""
     words = ["journalctl", "--unit", places.unit(name), "--unit", places.fs_unit(name, "*")]
-    words += ["--since", "@" + since, "--output=cat", "--lines=40"]
+    words += ["--unit", places.lock_unit(name), "--since", "@" + since, "--output=cat", "--lines=40"]
     lines = command.run([*words, "--no-pager", "--quiet"], ORDER_SECONDS, writes=False).splitlines()
+    refused = [line for line in lines if line.startswith('{"event": "not locked"')]
+    if refused:
+        event = json.loads(refused[-1])
+        return HostError.unpacked({**event["error"], "message": event["message"]})
     systemds = ("microvm@", "microvm-fs@", "Starting ", "Started ", "Stopp")
     said = [line for line in lines if line.strip() and not line.startswith(systemds)]
     text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
@@ -303,6 +388,61 @@ class PauseMachine(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class GrowDisk(Step):
+    """A disk of a running machine has ``size`` bytes from now on, and its guest knows. ``file``: it is a file.
+
+    Not taken back by an undo: the guest may use it already. The registry then still has the size before, and the next
+    run goes on.
+    """
+
+    name: str
+    kind: str
+    disk: str
+    path: str
+    size: int
+    file: bool
+
+    def describe(self) -> str:
+        return "grow %s of the running machine %s to %d bytes" % (self.disk, self.name, self.size)
+
+    def apply(self, known: Known) -> deadline.Child:
+        return deadline.Child(lambda send: self._grow(), ORDER_SECONDS, "growing %s" % self.path)
+
+    def _grow(self) -> Known:
+        try:
+            if self.file and os.stat(self.path).st_size < self.size:
+                os.truncate(self.path, self.size)
+        except OSError as error:
+            raise files.from_os(error, "growing %s" % self.path) from None
+        control.connect(self.kind, places.control_socket(self.name)).grow_disk(self.disk, self.path, self.size)
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class SetBalloon(Step):
+    """Have the guest of a running machine do with ``target`` bytes of its ``memory``; ``before``: with what it did."""
+
+    name: str
+    kind: str
+    memory: int
+    target: int
+    before: int
+
+    def describe(self) -> str:
+        return "have the machine %s do with %d MiB" % (self.name, self.target >> 20)
+
+    def apply(self, known: Known) -> None:
+        self._order(self.target)
+
+    def undo(self, known: Known) -> None:
+        with contextlib.suppress(HostError):  # it may have gone since
+            self._order(self.before)
+
+    def _order(self, target: int) -> None:
+        control.connect(self.kind, places.control_socket(self.name)).balloon(self.memory, target)
+
+
+@dataclasses.dataclass(frozen=True)
 class RemoveMachine(Step):
     """What is left when the units of a stopped machine are gone: helpers that run, sockets, taps, log and user.
 
@@ -323,6 +463,8 @@ class RemoveMachine(Step):
         for folder in (places.runtime(self.name), places.logs(self.name)):
             if os.path.isdir(folder) and not os.path.islink(folder):
                 shutil.rmtree(folder)
+        for path in glob.glob(glob.escape(places.directory(self.name)) + "/vmlinux-*"):
+            files.remove(path)
         files.remove_empty(places.directory(self.name))
         files.remove_empty(places.BASE)
         remove_user(places.user(self.name))
@@ -333,10 +475,13 @@ KINDS: dict[str, type[Step]] = {
     for kind in (
         MakeUser,
         MakeSource,
+        ExtractKernel,
         WriteMachine,
         StopMachine,
         StartMachine,
         PauseMachine,
+        GrowDisk,
+        SetBalloon,
         RemoveMachine,
         Record,
         ReloadUnits,

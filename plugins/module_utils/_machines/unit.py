@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._host import names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
     cloud_hypervisor,
+    disks,
     firecracker,
     network,
     places,
@@ -63,7 +64,8 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
     """The machine's service. ``mounts``: the mount units that its disks and shares need."""
     needs = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
     needs += [places.net_unit(name)] if network.taps(config, name) else []
-    needs += mounts
+    locks = [places.lock_unit(name)] if disks.written(config) else []
+    needs += [*locks, *mounts]
     stop = [systemd.TOOL, "vm-stop", chosen.kind, places.stop_socket(name), "%d" % config["stop_timeout"]]
     if chosen.kind != "qemu":
         stop[3] = places.control_socket(name)
@@ -88,13 +90,16 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         "StateDirectoryMode=0750",
         "WorkingDirectory=" + places.logs(name),
         *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in config["credentials"].items()],
+        *["ExecStartPre=+/usr/bin/systemctl --quiet is-active " + each for each in locks],
         "ExecStartPre=/usr/bin/rm -f " + places.control_socket(name),
         "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
         "ExecStart=" + systemd.command_line(command_line(config, name, chosen)),
+        *_balloon(config, name, chosen),
         "ExecStop=" + systemd.command_line(stop),
         "TimeoutStartSec=90",
         "TimeoutStopSec=%d" % (config["stop_timeout"] + GIVE_UP),
         "KillMode=mixed",
+        *_output(name, chosen),
         "Restart=" + config["restart_policy"],
         "RestartSec=5",
         "LimitNOFILE=1048576",
@@ -112,6 +117,57 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
     return network.made(lines)
 
 
+def _output(name: str, chosen: Chosen) -> list[str]:
+    """Firecracker's standard output is the guest's console."""
+    if chosen.kind != "firecracker":
+        return []
+    return ["StandardOutput=append:%s/console.log" % places.logs(name), "StandardError=journal"]
+
+
+def _balloon(config: Config, name: str, chosen: Chosen) -> list[str]:
+    """QEMU is told once it runs; the others begin with it."""
+    if not config["balloon_target"] or chosen.kind != "qemu":
+        return []
+    words = [systemd.TOOL, "vm-balloon", places.stop_socket(name), "%d" % config["balloon_target"]]
+    return ["ExecStartPost=-" + systemd.command_line(words)]
+
+
+def _locking(config: Config, name: str) -> list[str]:
+    """The words that hold the locks of a machine's disks."""
+    words = [systemd.TOOL, "lock", "--holder", places.holder(name)]
+    return words + [word for volume in disks.written(config) for word in ("--volume", volume)]
+
+
+def lock_text(config: Config, name: str, mounts: t.Sequence[str]) -> str:
+    """The service that holds the locks of the disks, from before the machine starts until after it ended.
+
+    When it ends first, a lock is lost: the machine is killed at once; one that is asked to end writes out what it has.
+    """
+    lines = [
+        "[Unit]",
+        "Description=Locks of the disks of the microVM %s (microvm.host)" % name,
+        "PartOf=" + places.unit(name),
+        "StopWhenUnneeded=yes",
+        *["Wants=" + each for each in mounts],
+        *["After=" + each for each in mounts],
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=notify",
+        "Slice=microvm.slice",
+        "ExecStart=" + systemd.command_line(_locking(config, name)),
+        "ExecStopPost=-/usr/bin/systemctl kill --signal=KILL " + places.unit(name),
+        "TimeoutStartSec=150",
+        "TimeoutStopSec=30",
+        "NoNewPrivileges=yes",
+        "ProtectKernelModules=yes",
+        "RestrictRealtime=yes",
+        "LockPersonality=yes",
+        "",
+    ]
+    return network.made(lines)
+
+
 def files(
     config: Config, name: str, chosen: Chosen, mounts: t.Callable[[str], list[str]], daemon: virtiofs.Daemon | None
 ) -> dict[str, str]:
@@ -124,6 +180,10 @@ def files(
     needed = sorted({unit for path in paths for unit in mounts(path)})
     machine = places.unit(name)
     found = {places.unit_file(machine): machine_text(config, name, chosen, needed)}
+    if disks.written(config):
+        own = [disk["path"] for disk in config["disks"] if disk["volume"]]
+        locked = sorted({unit for path in own for unit in mounts(path)})
+        found[places.unit_file(places.lock_unit(name))] = lock_text(config, name, locked)
     taps = network.unit_text(config, name)
     if taps is not None:
         found[places.unit_file(places.net_unit(name))] = taps
@@ -136,7 +196,7 @@ def files(
         found[unit + ".socket"] = virtiofs.socket_text(machine, listen, places.user(name), share["tag"])
         found[unit + ".service"] = virtiofs.service_text(machine, argv, share, mounts(share["source"]))
     if chosen.kind == "firecracker":
-        text = json.dumps(firecracker.configuration(config, name), indent=2, sort_keys=True)
+        text = json.dumps(firecracker.configuration(config, name, chosen.kernel), indent=2, sort_keys=True)
         found[firecracker.config_file(config, name)] = text + "\n"
     found[os.path.join(places.directory(name), "run")] = _script(config, name, chosen)
     return found
@@ -150,6 +210,8 @@ def _script(config: Config, name: str, chosen: Chosen) -> str:
         words = [*words[:at], "-serial", "mon:stdio", *words[at + 4 :]]
     units = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
     units += [places.net_unit(name)] if network.taps(config, name) else []
+    locks = [*_locking(config, name), "--", ""] if disks.written(config) else []
+    locked = " ".join(shlex.quote(word) if word else word for word in locks)
     before = ["systemctl start " + " ".join(shlex.quote(unit) for unit in units)] if units else []
     return "\n".join(
         [
@@ -159,7 +221,7 @@ def _script(config: Config, name: str, chosen: Chosen) -> str:
             "! systemctl -q is-active %s || { echo '%s runs'; exit 1; }" % (places.unit(name), places.unit(name)),
             "install -d -m 0750 -o %s -g %s %s" % (places.user(name), names.GROUP, places.runtime(name)),
             *before,
-            "exec setpriv --reuid %s --regid %s --init-groups -- \\" % (places.user(name), names.GROUP),
+            "exec %ssetpriv --reuid %s --regid %s --init-groups -- \\" % (locked, places.user(name), names.GROUP),
             "    " + " ".join(shlex.quote(word) for word in words),
             "",
         ]
@@ -184,7 +246,7 @@ def _seen(config: Config) -> list[str]:
     """What of the file system it may write to; homes are hidden unless something of it is there."""
     disks = [os.path.dirname(disk["path"]) for disk in config["disks"] if not disk["read_only"]]
     nine_p = [share["source"] for share in config["shares"] if share["proto"] == "9p" and not share["read_only"]]
-    writable = sorted({path for path in disks + nine_p if not path.startswith("/dev")})
+    writable = sorted({path for path in disks + nine_p if path and not path.startswith("/dev")})
     every = writable + [each["path"] for each in config["disks"]] + [config["kernel"], config["initrd"]]
     every += [share["source"] for share in config["shares"]]
     found = ["ReadWritePaths=" + systemd.quoted("-" + path) for path in writable]

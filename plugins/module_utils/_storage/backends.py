@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, users
 from ansible_collections.microvm.host.plugins.module_utils._storage.kinds import Backend
 
 if t.TYPE_CHECKING:
@@ -196,11 +196,16 @@ class Backends:
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
             )
         mounted = seen.of("backend:" + wanted.name)
-        users = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []
-        docker = [each for each in users if each.startswith("docker_volume ")]
+        others = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []
+        docker = [each for each in others if each.startswith("docker_volume ")]
         if docker:
             text = "backend %s is used by %s" % (wanted.name, ", ".join(docker))
             raise HostError("in_use", text, "remove it first: docker volume rm")
+        with registry.reading() as connection:
+            machines = users.below(connection, (mounted or row["config"]).get("path", ""))
+        if machines:
+            text = "backend %s has disks or shared directories of the machine %s" % (wanted.name, ", ".join(machines))
+            raise HostError("in_use", text, "remove the machine first")
         left = set(seen.backends) - self.removed - {wanted.name}
         if row["is_default"] and left and self.claimant is None:
             raise HostError(

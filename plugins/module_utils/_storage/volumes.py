@@ -19,6 +19,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     observed,
     probe,
     store,
+    users,
     volume_options,
 )
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
@@ -47,6 +48,7 @@ class Seen:
     def __init__(self, wanted: t.Sequence[Volume], hung: set[str]) -> None:
         with registry.reading() as connection:
             self.rows = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM volumes")}
+            self.users = users.of_volumes(connection)
         self.mounts = observed.Seen(lambda seen: [], 0)
         self.backends = self.mounts.backends
         self.default = next((name for name, row in self.backends.items() if row["is_default"]), None)
@@ -121,6 +123,16 @@ class Seen:
         """What a look found of one volume; empty when there was no look."""
         found: dict[str, t.Any] = self.looks.get(backend, {}).get("volumes", {}).get(name, {})
         return found
+
+    def without(self, machine: str, holder: str) -> None:
+        """Leave out that a machine has volumes, and holds them under this name: it goes, or was stopped by then."""
+        for each in self.users.values():
+            each.discard(machine)
+        for looked in self.looks.values():
+            for there in looked.get("volumes", {}).values():
+                held = there.get("holder") or {}
+                if (held.get("holder"), held.get("host")) == (holder, probe.host_mark()):
+                    there["holder"] = {}
 
 
 class Volumes:
@@ -396,11 +408,19 @@ class Volumes:
     def _absent(self, wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
         if row is None:
             return self._absent_here(wanted, seen)
+        if seen.users.get(wanted.name):
+            text = "volume %s is a disk of the machine %s" % (wanted.name, ", ".join(sorted(seen.users[wanted.name])))
+            hint = "remove the machine first, or both at once: microvm with state: absent, delete_volumes: true"
+            raise HostError("in_use", text, hint)
         backend = row["backend"]
         _refuse_down(seen, backend, "delete volume %s" % wanted.name)
         there = seen.at(backend, wanted.name)
         plan = self._plan(wanted, {"backend": backend, "size": row["size"]}, {})
-        if "size" in there or there.get("label"):
+        if _is_anothers(row, there):
+            # What is there is not ours to delete; without this nobody could forget a volume that went elsewhere.
+            whose = there["label"]["hostname"]
+            plan.steps.append(Record("forget volume %s, which is that of %s now" % (wanted.name, whose)))
+        elif "size" in there or there.get("label"):
             _refuse_broken(there)
             _refuse_other(wanted.name, row, there)
             _refuse_held(wanted, there)
@@ -460,6 +480,15 @@ class Volumes:
         from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
 
         return volume_steps.KINDS
+
+
+def refuse_unusable(wanted: Volume, seen: Seen) -> None:
+    """Raise HostError unless a registered volume that was looked at is there, this host's, and held by nobody."""
+    row = seen.rows[wanted.name]
+    _refuse_down(seen, row["backend"], "use volume %s" % wanted.name)
+    there = seen.at(row["backend"], wanted.name)
+    _refuse_gone(wanted.name, row, there)
+    _refuse_held(wanted, there)
 
 
 def images(looked: store.Look) -> dict[str, list[str]]:
@@ -531,6 +560,12 @@ def _refuse_gone(name: str, row: registry.Row, there: dict[str, t.Any]) -> None:
             "restore it from a backup; or remove the volume (state: absent) and make it anew",
         )
     _refuse_other(name, row, there)
+
+
+def _is_anothers(row: registry.Row, there: dict[str, t.Any]) -> bool:
+    """Whether another host took over a volume."""
+    label = there.get("label") or {"uuid": ""}
+    return bool(label["uuid"] == row["uuid"] and label["owner"] != probe.host_mark())
 
 
 def _refuse_other(name: str, row: registry.Row, there: dict[str, t.Any]) -> None:

@@ -29,6 +29,9 @@ def main(version: str) -> int:
     stopper.add_argument("kind", choices=["qemu", "firecracker", "cloud_hypervisor"])
     stopper.add_argument("socket", help="where the hypervisor listens")
     stopper.add_argument("seconds", type=float, help="how long the guest may take")
+    balloon = commands.add_parser("vm-balloon", help="have the guest of a QEMU that starts do with less memory")
+    balloon.add_argument("socket", help="where QEMU listens")
+    balloon.add_argument("bytes", type=int, help="what it leaves to its guest")
     asked = parser.parse_args()
     if asked.command == "lock":
         from ansible_collections.microvm.host.plugins.module_utils._tool import hold
@@ -38,6 +41,10 @@ def main(version: str) -> int:
         from ansible_collections.microvm.host.plugins.module_utils._machines import stop
 
         return stop.run(asked.kind, asked.socket, asked.seconds)
+    if asked.command == "vm-balloon":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import balloon as balloons
+
+        return balloons.run(asked.socket, asked.bytes)
     if asked.command == "nfsd":
         from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
 

@@ -23,6 +23,8 @@ def filled(spec: dict[str, dict[str, t.Any]], given: dict[str, t.Any]) -> dict[s
 def asked(name: str = "web1", **options: t.Any) -> definition.Config:
     """A validated definition of these options."""
     item = {"kernel": KERNEL, **options}
+    if "root" in item:
+        item["root"] = filled(definition.DISK, item["root"])
     for key, spec in (
         ("disks", definition.DISK),
         ("interfaces", definition.INTERFACE),

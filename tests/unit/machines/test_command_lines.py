@@ -158,9 +158,9 @@ def test_cloud_hypervisor() -> None:
         *"--memory size=1024M,shared=on --kernel /boot/vmlinuz --initramfs /boot/initrd.img --cmdline".split(),
         "console=ttyS0 systemd.mount-extra=home:/home:virtiofs:rw root=/dev/vda quiet",
         *"--console off --serial file=/var/lib/microvm/machines/web1/log/console.log".split(),
-        *"--disk path=/srv/a.raw,readonly=off,direct=on,image_type=raw,serial=disk0".split(),
+        *"--disk id=disk0,path=/srv/a.raw,readonly=off,direct=on,image_type=raw,serial=disk0".split(),
         *f"--net tap={TAP},mac=02:00:00:00:00:01 --fs tag=home,socket=/run/microvm/web1/fs-home.sock".split(),
-        *"--vsock cid=5,socket=/run/microvm/web1/vsock.sock --balloon size=0,deflate_on_oom=on".split(),
+        *"--vsock cid=5,socket=/run/microvm/web1/vsock.sock --balloon size=0M,deflate_on_oom=on".split(),
     ]
     with pytest.raises(HostError, match="can't take the path"):
         cloud_hypervisor.command_line(asked(disks=[{"path": "/a,b"}]), "web1", CLOUD)

@@ -189,3 +189,37 @@ def test_a_refusal_is_told(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"400 .*not supported before") as error:
         control.connect("firecracker", server.path).pause()
     assert error.value.kind == "refused"
+
+
+def test_growth_and_balloon_are_told_to_qemu(tmp_path: Path) -> None:
+    server = Server(tmp_path, Machine("running", ()))
+    qemu = control.connect("qemu", server.path)
+    qemu.grow_disk("disk0", "/a", 4096)
+    qemu.balloon(128 << 20, 64 << 20)
+    assert server.heard == ["qmp_capabilities", "block_resize", "qmp_capabilities", "balloon"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "growth", "balloon"),
+    [
+        (
+            "firecracker",
+            ("PATCH", "/drives/disk1", {"drive_id": "disk1", "path_on_host": "/a"}),
+            ("PATCH", "/balloon", {"amount_mib": 64}),
+        ),
+        (
+            "cloud_hypervisor",
+            ("PUT", "/api/v1/vm.resize-disk", {"id": "disk1", "desired_size": 4096}),
+            ("PUT", "/api/v1/vm.resize", {"desired_balloon": 64 << 20}),
+        ),
+    ],
+)
+def test_growth_and_balloon_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, kind: str, growth: t.Any, balloon: t.Any
+) -> None:
+    said: list[t.Any] = []
+    other = control.connect(kind, "/none")
+    monkeypatch.setattr(other, "order", lambda *words: said.append(words))
+    other.grow_disk("disk1", "/a", 4096)
+    other.balloon(128 << 20, 64 << 20)
+    assert said == [growth, balloon]

@@ -38,10 +38,36 @@ def test_a_relative_source_is_below_the_machine() -> None:
     assert share["source"] == "/var/lib/microvm/machines/web1/home"
 
 
+def test_the_root_disk_is_the_first_and_the_kernel_is_told() -> None:
+    config = asked(
+        root={"size": "1GiB", "backend": "nas"}, disks=[{"path": "/a"}, {"volume": "data", "read_only": True}]
+    )
+    first, second, third = config["disks"]
+    assert (first["volume"], first["serial"], first["make"]) == (
+        "web1-root",
+        "root",
+        {"backend": "nas", "size": 1 << 30},
+    )
+    assert (second["path"], second["volume"], second["make"], second["serial"]) == ("/a", "", {}, "disk0")
+    assert (third["path"], third["volume"], third["serial"]) == ("", "data", "disk1")
+    assert definition.guest_args(config) == ["root=/dev/vda", "rw"]
+    assert definition.guest_args(asked(root={"path": "/a", "read_only": True})) == ["root=/dev/vda", "ro"]
+    assert definition.guest_args(asked(root={}, kernel_args="quiet root=/dev/vda1")) == ["quiet", "root=/dev/vda1"]
+    assert (
+        definition.disk_field(config, 0, "m.") == "m.root." and definition.disk_field(config, 2, "m.") == "m.disks[1]."
+    )
+    wanted = definition.volume_of(first, 7, "root.")
+    assert (wanted.name, wanted.backend, wanted.size, wanted.timeout) == ("web1-root", "nas", 1 << 30, 7)
+
+
 def test_the_digest_is_that_of_what_a_machine_is_started_with() -> None:
     config = asked()
     assert definition.digest(asked(stop_timeout=5, autostart=False, cpu_limit=50)) == definition.digest(config)
     assert definition.digest(asked(vcpus=2)) != definition.digest(config)
+    live: dict[str, t.Any] = {"balloon": True, "root": {"size": "2M"}}
+    assert definition.digest(asked(**{**live, "root": {"size": "1M"}}, balloon_target="64M", wait_for="login:")) == (
+        definition.digest(asked(**live))
+    )
     assert definition.digest(asked(shares=[HOME])) != definition.digest(config)
 
 
@@ -59,16 +85,26 @@ def test_the_digest_is_that_of_what_a_machine_is_started_with() -> None:
         ({"vsock": 2}, "vsock", "2 is not within"),
         ({"stop_timeout": 0}, "stop_timeout", "0 is not within"),
         ({"kernel_args": "a\nb"}, "kernel_args", "cannot be seen"),
-        ({"disks": [{"path": "/a"}, {"path": "/a"}]}, "disks[1].path", "number 0"),
-        ({"disks": [{"path": "/a"}, {"path": "/b", "serial": "disk0"}]}, "disks[1].serial", "number 0"),
+        ({"disks": [{"path": "/a"}, {"path": "/a"}]}, "disks[1].path", "disks[0].path"),
+        ({"disks": [{"path": "/a"}, {"path": "/b", "serial": "disk0"}]}, "disks[1].serial", "disks[0].serial"),
         ({"disks": [{"path": "/a", "serial": "x" * 21}]}, "disks[0].serial", "at most 20"),
         ({"disks": [{"path": "/a", "io": "native"}]}, "disks[0].io", "cache: none"),
         ({"disks": [{"path": "/d%d" % number} for number in range(24)]}, "disks", "25 devices"),
+        ({"disks": [{}]}, "disks[0].path", "a path, or else a volume"),
+        ({"root": {"path": "/a", "volume": "a"}}, "root.path", "one of the two"),
+        ({"root": {"path": "/a", "size": "1G"}}, "root.size", "option of a volume"),
+        ({"root": {"volume": "A"}}, "root.volume", "'A'"),
+        ({"root": {"size": "1GB"}}, "root.size", "powers of 1000"),
+        ({"root": {"checksum": "1" * 64}}, "root.checksum", "give image too"),
+        ({"root": {"volume": "a"}, "disks": [{"volume": "a"}]}, "disks[0].volume", "root.volume"),
+        ({"balloon_target": "64M"}, "balloon_target", "no balloon"),
+        ({"balloon": True, "balloon_target": "1G"}, "balloon_target", "more than memory"),
+        ({"wait_for": "a\nb"}, "wait_for", "cannot be seen"),
         ({"interfaces": [{"type": "user", "bridge": "br0"}]}, "interfaces[0].bridge", "only a tap"),
         ({"interfaces": [{"bridge": "b" * 16}]}, "interfaces[0].bridge", "not the name"),
         ({"interfaces": [{"mac": "01:00:00:00:00:00"}]}, "interfaces[0].mac", "group address"),
         ({"interfaces": [{"mac": "02:00:00:00:00"}]}, "interfaces[0].mac", "not a MAC"),
-        ({"interfaces": [{"mac": "02:00:00:00:00:01"}] * 2}, "interfaces[1].mac", "number 0"),
+        ({"interfaces": [{"mac": "02:00:00:00:00:01"}] * 2}, "interfaces[1].mac", "interfaces[0].mac"),
         ({"shares": [HOME, HOME]}, "shares[1].tag", "shares[0]"),
         ({"shares": [{**HOME, "tag": "home/x"}]}, "shares[0].tag", "not a name"),
         ({"shares": [{**HOME, "source": "../x"}]}, "shares[0].source", "component"),

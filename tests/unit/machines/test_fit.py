@@ -10,7 +10,6 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import fit
-from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from tests.unit.machines.given import TCG, asked
 
 CLOUD = "CONFIG_VIRTIO_MMIO=m\nCONFIG_VIRTIO_FS=y\n# CONFIG_NET_9P is not set\nCONFIG_VIRTIO_BLK=m\n"
@@ -56,8 +55,6 @@ def test_files_that_are_not_there_or_nothing_to_start(path: str) -> None:
     with pytest.raises(HostError, match="there is no file /none") as missing:
         fit.refuse_unfit(asked(kernel=path, initrd="/none"), TCG, "m.")
     assert (missing.value.kind, missing.value.field) == ("not_found", "m.initrd")
-    with pytest.raises(HostError, match="not an uncompressed vmlinux"):
-        fit.refuse_unfit(asked(kernel=path), Chosen("firecracker", "/f", "kvm", "device"), "")
 
 
 def test_a_source_that_is_missing(path: str) -> None:

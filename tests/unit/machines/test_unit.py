@@ -72,6 +72,29 @@ def test_a_machine_waits_for_what_it_needs() -> None:
     assert not any(line.startswith(("Requires", "BindsTo")) for line in lines)
 
 
+def test_the_locks_of_volumes_are_held_as_long_as_a_machine_runs() -> None:
+    config = full(root={"volume": "web1-root"})
+    config["disks"][0]["path"] = NAS + "/web1-root.raw"
+    found = files(config)
+    lock = found["microvm-lock@web1.service"].splitlines()
+    machine = found["microvm@web1.service"].splitlines()
+    tool = "ExecStart=/usr/local/libexec/microvm/microvm-tool lock"
+    assert f'{tool} --holder "machine web1" --volume web1-root' in lock
+    assert "ExecStopPost=-/usr/bin/systemctl kill --signal=KILL microvm@web1.service" in lock
+    assert "PartOf=microvm@web1.service" in lock and "After=" + systemd.unit_of_path(NAS) in lock
+    assert "Wants=microvm-lock@web1.service" in machine and "After=microvm-lock@web1.service" in machine
+    assert "ExecStartPre=+/usr/bin/systemctl --quiet is-active microvm-lock@web1.service" in machine
+    assert "microvm-tool lock --holder 'machine web1' --volume web1-root -- setpriv" in found["run"]
+    reader = asked(disks=[{"volume": "images", "read_only": True}])
+    assert "microvm-lock@web1.service" not in files(reader)
+
+
+def test_qemu_is_told_of_its_balloon_when_systemd_starts_it() -> None:
+    text = files(asked(balloon=True, balloon_target="256MiB"))["microvm@web1.service"]
+    assert "ExecStartPost=-" + places.TOOL + " vm-balloon /run/microvm/web1/stop.sock 268435456" in text
+    assert "ExecStartPost" not in files(asked(balloon=True))["microvm@web1.service"]
+
+
 def test_a_machine_may_touch_what_is_its_own() -> None:
     lines = files(full())["microvm@web1.service"].splitlines()
     assert "User=mvm-web1" in lines and "Group=microvm" in lines
@@ -123,8 +146,12 @@ def test_the_script_for_people_has_its_console_on_the_terminal() -> None:
 @pytest.mark.parametrize("kind", ["qemu", "firecracker"])
 def test_systemd_takes_the_units(tmp_path: Path, kind: str) -> None:
     chosen, config = (
-        (TCG, full()) if kind == "qemu" else (Chosen(kind, "/bin/true", "kvm", "device"), asked(hypervisor=kind))
+        (TCG, full(root={"volume": "web1-root"}, balloon=True, balloon_target="64MiB"))
+        if kind == "qemu"
+        else (Chosen(kind, "/bin/true", "kvm", "device"), asked(hypervisor=kind))
     )
+    for disk in config["disks"]:
+        disk["path"] = disk["path"] or NAS + "/web1-root.raw"
     for name, text in files(config, chosen).items():
         for program in (TCG.binary, DAEMON.path, "/usr/sbin/ip", systemd.TOOL):
             text = text.replace("=" + program + " ", "=/bin/true ").replace("=-" + program + " ", "=-/bin/true ")

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks of machines that are volumes: where they are, what makes, grows and deletes them. Private to microvm.host.
+
+A machine's plan takes up the plans of its volumes: one intent, so that a start that fails leaves no disk behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import definition, places
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
+
+Disk = dict[str, t.Any]
+
+
+class Taking(t.NamedTuple):
+    """``adopt`` and ``takeover`` of storage_volume, for all volumes of a machine."""
+
+    adopt: bool = False
+    takeover: bool = False
+
+
+NONE = Taking()
+
+
+def of(config: Config) -> list[tuple[int, Disk]]:
+    """The disks that are volumes, each with its number among all disks."""
+    return [(index, disk) for index, disk in enumerate(config["disks"]) if disk["volume"]]
+
+
+def written(config: Config) -> list[str]:
+    """The volumes that a machine writes to, and so must hold the locks of."""
+    return [disk["volume"] for dummy, disk in of(config) if not disk["read_only"]]
+
+
+def placed(config: Config, seen: volumes.Seen) -> Config:
+    """The definition with the path of each volume; empty of one whose backend is not there."""
+    return {**config, "disks": [{**disk, "path": _path(disk, seen)} for disk in config["disks"]]}
+
+
+def _path(disk: Disk, seen: volumes.Seen) -> str:
+    if not disk["volume"]:
+        return str(disk["path"])
+    row = seen.rows.get(disk["volume"])
+    backend = row["backend"] if row else disk["make"].get("backend") or seen.default
+    if backend not in seen.backends:
+        return ""
+    beside = kinds.store_of(seen.backends[backend], seen.mounts)
+    return beside.disk(disk["volume"]) if beside else ""
+
+
+def to_look_at(config: Config, seen: volumes.Seen, starts: bool, seconds: int, prefix: str) -> list[Volume]:
+    """The volumes whose backends must be looked at: those yet to be made, those that change, those about to be used."""
+    found = []
+    for index, disk in of(config):
+        volume = definition.volume_of(disk, seconds, definition.disk_field(config, index, prefix))
+        if starts or _changes(volume, seen.rows.get(volume.name)):
+            found.append(volume)
+    return found
+
+
+def _changes(volume: Volume, row: registry.Row | None) -> bool:
+    return row is None or volume.size not in (None, row["size"]) or volume.backend not in (None, row["backend"])
+
+
+def prepare(
+    plan: Plan, config: Config, prefix: str, seen: volumes.Seen, starts: bool, running: str, taking: Taking
+) -> list[Plan]:
+    """What makes the volumes of a machine as its definition says, into its plan; returns whose rows to commit.
+
+    ``starts``: it is about to be started, and its volumes must be free. ``running``: the hypervisor that has them open
+    now and will go on, or empty. ``taking``: what may be done about volumes of other hosts.
+    """
+    parts = []
+    resource = volumes.Volumes()
+    if not running:
+        seen.without(plan.name, places.holder(plan.name))
+    for index, disk in of(config):
+        field = definition.disk_field(config, index, prefix)
+        volume = definition.volume_of(disk, int(plan.seconds), field)
+        volume = dataclasses.replace(volume, adopt=taking.adopt, takeover=taking.takeover)
+        row = seen.rows.get(volume.name)
+        if row is None and volume.size is None and volume.image is None and not taking.adopt:
+            text = "no volume %s is registered on this host" % volume.name
+            hint = "make it with storage_volume; or give its size or its image here"
+            plan.assumes.append(HostError("not_found", text, hint, field=field + "volume"))
+            continue
+        if row is None or _changes(volume, row):
+            grows = row is not None and running and volume.backend in (None, row["backend"])
+            part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
+            plan.steps += part.steps
+            plan.assumes += part.assumes
+            plan.warnings += part.warnings
+            plan.locks += ("volume/" + volume.name,)
+            if plan.before:
+                plan.before.setdefault("volumes", {})[volume.name] = part.before.get("size")
+            plan.after.setdefault("volumes", {})[volume.name] = part.after.get("size")
+            parts.append(part)
+        elif starts:
+            volumes.refuse_unusable(volume, seen)
+    return parts
+
+
+def _grown(plan: Plan, index: int, volume: Volume, seen: volumes.Seen, running: str) -> Plan:
+    """A disk that grows under a machine that runs: the machine holds its lock, and its hypervisor tells the guest."""
+    from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+
+    row = seen.rows[volume.name]
+    size = volume.size or 0
+    if size < row["size"]:
+        text = "volume %s has %d bytes, %d are asked for" % (volume.name, row["size"], size)
+        raise HostError("conflict", text, "a disk is made smaller by storage_volume only", field=volume.prefix + "size")
+    beside = seen.store(row["backend"])
+    file = bool(beside.lock_for(volume.name))
+    part = Plan(volume.name, {"size": row["size"]}, {"size": size})
+    if not file:
+        part.steps += beside.resize(volume.name, row["uuid"], (row["size"], size), None, False, plan.seconds)
+    path = beside.disk(volume.name)
+    part.steps.append(steps.GrowDisk(plan.name, running, "disk%d" % index, path, size, file))
+
+    def commit(connection: sqlite3.Connection, known: Known) -> None:
+        connection.execute("UPDATE volumes SET size = ? WHERE name = ?", (size, volume.name))
+
+    part.commit = commit
+    return part
+
+
+def delete(plan: Plan, config: Config, seen: volumes.Seen) -> list[Plan]:
+    """What deletes the volumes that a machine writes to, into its plan; returns whose rows to commit."""
+    seen.without(plan.name, places.holder(plan.name))
+    parts = []
+    for name in written(config):
+        if name in seen.rows:
+            part = volumes.Volumes().plan(Volume(name, "absent", int(plan.seconds)), seen)
+            plan.steps += part.steps
+            plan.locks += ("volume/" + name,)
+            plan.before.setdefault("volumes", {})[name] = part.before.get("size")
+            parts.append(part)
+    return parts
