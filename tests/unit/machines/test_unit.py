@@ -91,7 +91,7 @@ def test_the_locks_of_volumes_are_held_as_long_as_a_machine_runs() -> None:
 
 def test_qemu_is_told_of_its_balloon_when_systemd_starts_it() -> None:
     text = files(asked(balloon=True, balloon_target="256MiB"))["microvm@web1.service"]
-    assert "ExecStartPost=-" + places.TOOL + " vm-balloon /run/microvm/web1/stop.sock 268435456" in text
+    assert "ExecStartPost=-" + systemd.TOOL + " vm-balloon /run/microvm/web1/stop.sock 268435456" in text
     assert "ExecStartPost" not in files(asked(balloon=True))["microvm@web1.service"]
 
 
