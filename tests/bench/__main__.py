@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cloning, docker
+from tests.bench import cloning, docker, machines
 from tests.bench.bench import COUNT, KEPT, LOOP_VENV, Bench, compare, row
 from tests.gates.mirror import mirror
 from tests.gates.paths import BUILD
@@ -77,7 +77,12 @@ def volumes(bench: Bench, runs: int) -> list[dict[str, Any]]:
     return cloning.measure(bench, bench.lab.servers["filer1"].address, runs)
 
 
-PARTS: dict[str, Callable[[Bench, int], list[dict[str, Any]]]] = {"calls": calls, "docker": driver, "volumes": volumes}
+PARTS: dict[str, Callable[[Bench, int], list[dict[str, Any]]]] = {
+    "calls": calls,
+    "docker": driver,
+    "volumes": volumes,
+    "machines": machines.measure,
+}
 
 
 def main() -> None:
@@ -92,7 +97,10 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", LOOP_VENV], check=True)
         subprocess.run([LOOP_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", LOOP_PACKAGE], check=True)
     wanted = [part for name, part in PARTS.items() if given.only in (None, name)]
-    with borrow("bench", servers=["nfs", "knfsd"]) as lab, tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+    with (
+        borrow("bench", servers=["nfs", "knfsd"], machines=True) as lab,
+        tempfile.TemporaryDirectory(prefix="bench-") as scratch,
+    ):
         bench = Bench(lab, Path(scratch))
         results = [result for part in wanted for result in part(bench, runs)]
     machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}

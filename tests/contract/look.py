@@ -45,7 +45,9 @@ def files() -> dict[str, list[int]]:
             for path in [top, *(os.path.join(top, name) for name in names)]:
                 if path not in mounted:
                     stat = os.lstat(path)
-                    found[path] = [stat.st_mode, stat.st_uid, stat.st_size, stat.st_ino, stat.st_mtime_ns]
+                    # Who holds the lock of a volume writes to it every ten seconds.
+                    changed = 0 if "/.microvm/locks/" in path else stat.st_mtime_ns
+                    found[path] = [stat.st_mode, stat.st_uid, stat.st_size, stat.st_ino, changed]
             folders[:] = [name for name in folders if os.path.join(top, name) not in mounted]
     return found
 

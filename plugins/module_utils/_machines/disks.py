@@ -19,6 +19,9 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.definition 
 from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+
 Disk = dict[str, t.Any]
 
 
@@ -80,6 +83,8 @@ def prepare(
     ``starts``: it is about to be started, and its volumes must be free. ``running``: the hypervisor that has them open
     now and will go on, or empty. ``taking``: what may be done about volumes of other hosts.
     """
+    from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+
     parts = []
     resource = volumes.Volumes()
     if not running:
@@ -98,6 +103,9 @@ def prepare(
             grows = row is not None and running and volume.backend in (None, row["backend"])
             part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
             plan.steps += part.steps
+            if row is None and starts and part.steps and not part.assumes:
+                made = t.cast("volume_steps.VolumeStep", part.steps[0]).uuid
+                plan.steps.append(steps.RegisterVolume(volume.name, part.after["backend"], part.after["size"], made))
             plan.assumes += part.assumes
             plan.warnings += part.warnings
             plan.locks += ("volume/" + volume.name,)

@@ -16,6 +16,7 @@ import stat
 import time
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, ReloadUnits, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -264,7 +265,7 @@ class StartMachine(Step):
         service = places.unit(self.name)
         command.run(["systemctl", "reset-failed", service], ORDER_SECONDS, True, (0, 1))
         begun = "%.3f" % time.time()
-        command.run(["systemctl", "start", service], self.seconds, writes=True)
+        command.run(["systemctl", "start", service], self.seconds, True, (0, 1))  # 1: the journal knows better why
         while True:
             state = _value(service, "ActiveState")
             if state != "active":
@@ -388,6 +389,27 @@ class PauseMachine(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class RegisterVolume(Step):
+    """Have a volume that was just made in the registry before its machine starts: who locks it looks there."""
+
+    name: str
+    backend: str
+    size: int
+    uuid: str
+
+    def describe(self) -> str:
+        return "register volume %s" % self.name
+
+    def apply(self, known: Known) -> None:
+        with registry.writing() as connection:
+            registry.put(connection, "volumes", {**dataclasses.asdict(self), "config": {}})
+
+    def undo(self, known: Known) -> None:
+        with registry.writing() as connection:
+            connection.execute("DELETE FROM volumes WHERE name = ? AND uuid = ?", (self.name, self.uuid))
+
+
+@dataclasses.dataclass(frozen=True)
 class GrowDisk(Step):
     """A disk of a running machine has ``size`` bytes from now on, and its guest knows. ``file``: it is a file.
 
@@ -480,6 +502,7 @@ KINDS: dict[str, type[Step]] = {
         StopMachine,
         StartMachine,
         PauseMachine,
+        RegisterVolume,
         GrowDisk,
         SetBalloon,
         RemoveMachine,

@@ -244,7 +244,8 @@ def _devices(config: Config) -> list[str]:
 
 def _seen(config: Config) -> list[str]:
     """What of the file system it may write to; homes are hidden unless something of it is there."""
-    disks = [os.path.dirname(disk["path"]) for disk in config["disks"] if not disk["read_only"]]
+    written = [disk for disk in config["disks"] if not disk["read_only"]]
+    disks = [disk["path"] if disk["volume"] else os.path.dirname(disk["path"]) for disk in written]
     nine_p = [share["source"] for share in config["shares"] if share["proto"] == "9p" and not share["read_only"]]
     writable = sorted({path for path in disks + nine_p if path and not path.startswith("/dev")})
     every = writable + [each["path"] for each in config["disks"]] + [config["kernel"], config["initrd"]]

@@ -19,8 +19,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps, filesystems, probe, units
 
 UNDO_SECONDS = 15.0
-DIRECTORY_MODE = 0o750
-"""Of a directory made for volumes: they are for root and the machines' group."""
+DIRECTORY_MODE = 0o711
+"""Of a directory made for volumes: root lists them, and machines open by name what is given to them."""
 
 
 @dataclasses.dataclass(frozen=True)
