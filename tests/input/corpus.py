@@ -283,6 +283,12 @@ FILE_SYSTEMS: list[Any] = [
     *({"type": "ext4", "directories": [path]} for path in ("..", "/etc", "a/../b", "a//b", "", "a\nb", "x" * 256)),
 ]
 
+DISKS: list[Any] = [
+    *("x", [], ["x"], {"nosuch": 1}, {"path": "x"}, {"path": "/a", "volume": "a"}, {"path": "/a", "size": "1M"}),
+    *({"path": f"/a{NUL}"}, {"volume": "../x"}, {"size": "1GB"}, {"size": []}, {"image": ""}, {"serial": "a b"}),
+    *({"backend": "A"}, {"checksum": "0" * 64}, {"cache": "x"}, {"io": "native"}, {"format": "raw"}),
+]
+"""In place of a disk."""
 SNAPSHOTS: list[Any] = [[""], ["A"], ["a", "a"], ["../x"], ["a/b"], ["a@b"], [f"a{NUL}"], ["a" * 64], "a b", {}, [{}]]
 
 MEMORY: list[Any] = [
