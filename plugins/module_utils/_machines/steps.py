@@ -332,7 +332,7 @@ def failed_start(name: str, since: str) -> HostError:
     if refused:
         event = json.loads(refused[-1])
         return HostError.unpacked({**event["error"], "message": event["message"]})
-    systemds = ("microvm@", "microvm-fs@", "Starting ", "Started ", "Stopp")
+    systemds = ('{"event": ', "microvm@", "microvm-fs@", "microvm-lock@", "Starting ", "Started ", "Stopp")
     said = [line for line in lines if line.strip() and not line.startswith(systemds)]
     text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
     hint = "journalctl -u %s has all of it" % places.unit(name)

@@ -157,6 +157,7 @@ def lock_text(config: Config, name: str, mounts: t.Sequence[str]) -> str:
         "Slice=microvm.slice",
         "ExecStart=" + systemd.command_line(_locking(config, name)),
         "ExecStopPost=-/usr/bin/systemctl kill --signal=KILL " + places.unit(name),
+        "KillMode=mixed",  # to stop is for the one that waits for a signal, not for the one that holds the locks
         "TimeoutStartSec=150",
         "TimeoutStopSec=30",
         "NoNewPrivileges=yes",
