@@ -11,7 +11,6 @@ import dataclasses
 import sqlite3
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import definition, places
@@ -66,13 +65,16 @@ def to_look_at(config: Config, seen: volumes.Seen, starts: bool, seconds: int, p
     found = []
     for index, disk in of(config):
         volume = definition.volume_of(disk, seconds, definition.disk_field(config, index, prefix))
-        if starts or _changes(volume, seen.rows.get(volume.name)):
+        if starts or _changes(volume, seen):
             found.append(volume)
     return found
 
 
-def _changes(volume: Volume, row: registry.Row | None) -> bool:
-    return row is None or volume.size not in (None, row["size"]) or volume.backend not in (None, row["backend"])
+def _changes(volume: Volume, seen: volumes.Seen) -> bool:
+    row = seen.rows.get(volume.name)
+    if row is None or volume.backend not in (None, row["backend"]):
+        return True
+    return volume.size is not None and seen.whole(row["backend"], volume.size) != row["size"]
 
 
 def prepare(
@@ -99,7 +101,7 @@ def prepare(
             hint = "make it with storage_volume; or give its size or its image here"
             plan.assumes.append(HostError("not_found", text, hint, field=field + "volume"))
             continue
-        if row is None or _changes(volume, row):
+        if row is None or _changes(volume, seen):
             grows = row is not None and running and volume.backend in (None, row["backend"])
             part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
             plan.steps += part.steps
@@ -123,7 +125,7 @@ def _grown(plan: Plan, index: int, volume: Volume, seen: volumes.Seen, running: 
     from ansible_collections.microvm.host.plugins.module_utils._machines import steps
 
     row = seen.rows[volume.name]
-    size = volume.size or 0
+    size = seen.whole(row["backend"], volume.size or 0)
     if size < row["size"]:
         text = "volume %s has %d bytes, %d are asked for" % (volume.name, row["size"], size)
         raise HostError("conflict", text, "a disk is made smaller by storage_volume only", field=volume.prefix + "size")
