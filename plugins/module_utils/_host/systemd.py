@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import command
-
 DIRECTORY = "/etc/systemd/system"
 MADE = "# Made by microvm.host, which overwrites changes.\n"
 """How each of our units begins."""
@@ -82,9 +80,13 @@ def mount_unit(what: str, where: str, fstype: str, options: str, seconds: int, o
 def reload_units() -> None:
     """Have systemd read its unit files again; nothing to do where it does not run. Raises as command.run."""
     if running():
+        from ansible_collections.microvm.host.plugins.module_utils._host import command
+
         command.run(["systemctl", "daemon-reload"], RELOAD_SECONDS, writes=True)
 
 
 def start(unit: str, seconds: float) -> None:
     """Start a unit and wait for it. Raises as command.run."""
+    from ansible_collections.microvm.host.plugins.module_utils._host import command
+
     command.run(["systemctl", "start", unit], seconds, writes=True)

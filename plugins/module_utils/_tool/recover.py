@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import locked
+from ansible_collections.microvm.host.plugins.module_utils._core.jobs import locked
 from ansible_collections.microvm.host.plugins.module_utils._docker import steps as docker
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, mounts, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError

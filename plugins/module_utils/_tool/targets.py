@@ -7,7 +7,7 @@ from __future__ import annotations
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import locked
+from ansible_collections.microvm.host.plugins.module_utils._core.jobs import locked
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps, target

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.microvm.host.plugins.module_utils._core import journal, plan, registry
+from ansible_collections.microvm.host.plugins.module_utils._core import jobs, journal, plan, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
@@ -77,9 +77,9 @@ def log_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "log")
 
 
-def carried_out(log: str, *steps: plan.Step) -> plan.Job:
-    job = plan.Job("mount", plan.Plan("a", {}, {}, list(steps)))
-    plan.carry_out([job])
+def carried_out(log: str, *steps: plan.Step) -> jobs.Job:
+    job = jobs.Job("mount", plan.Plan("a", {}, {}, list(steps)))
+    jobs.carry_out([job])
     return job
 
 
@@ -142,13 +142,13 @@ def test_the_next_run_settles_what_a_killed_one_left(log: str, where: str, then:
 
 
 def test_jobs_wait_at_once_and_fail_alone(log: str) -> None:
-    jobs = [plan.Job("mount", plan.Plan("n%d" % number, {}, {}, [Wait(0.5)])) for number in range(16)]
-    jobs.append(plan.Job("mount", plan.Plan("bad", {}, {}, [Tell(log, "bad", "apply")])))
+    many = [jobs.Job("mount", plan.Plan("n%d" % number, {}, {}, [Wait(0.5)])) for number in range(16)]
+    many.append(jobs.Job("mount", plan.Plan("bad", {}, {}, [Tell(log, "bad", "apply")])))
     begun = time.monotonic()
-    plan.carry_out(jobs)
+    jobs.carry_out(many)
     assert time.monotonic() - begun < 5
-    assert [job.plan.name for job in jobs if job.error is not None] == ["bad"]
-    assert all(job.known == {"waited": True} for job in jobs[:-1])
+    assert [job.plan.name for job in many if job.error is not None] == ["bad"]
+    assert all(job.known == {"waited": True} for job in many[:-1])
 
 
 @dataclasses.dataclass(frozen=True)

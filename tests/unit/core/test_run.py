@@ -9,13 +9,13 @@ import types
 
 import pytest
 
-from ansible_collections.microvm.host.plugins.module_utils._core import run
+from ansible_collections.microvm.host.plugins.module_utils._core import acting, run
 
 
 @pytest.mark.parametrize(("spent", "left"), [(0.0, 15), (0.9, 15), (5.5, 10), (40.0, 8)])
 def test_what_was_waited_for_counts(monkeypatch: pytest.MonkeyPatch, spent: float, left: int) -> None:
-    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: 100.0 + spent))
-    assert run._left(run.Item(types.SimpleNamespace(name="a", timeout=15)), 100.0) == left
+    monkeypatch.setattr(acting, "time", types.SimpleNamespace(monotonic=lambda: 100.0 + spent))
+    assert acting._left(run.Item(types.SimpleNamespace(name="a", timeout=15)), 100.0) == left
 
 
 def test_many_items_may_hold_their_locks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +23,9 @@ def test_many_items_may_hold_their_locks(monkeypatch: pytest.MonkeyPatch) -> Non
     limits = {"now": (1024, 524288)}
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits["now"])
     monkeypatch.setattr(resource, "setrlimit", lambda which, both: limits.update(now=both))
-    run._allow_descriptors(10)
+    acting._allow_descriptors(10)
     assert limits["now"] == (1024, 524288)
-    run._allow_descriptors(4000)
+    acting._allow_descriptors(4000)
     assert limits["now"] == (4512, 524288)
-    run._allow_descriptors(10**6)
+    acting._allow_descriptors(10**6)
     assert limits["now"] == (524288, 524288)
