@@ -189,9 +189,20 @@ def test_every_playbook_has_a_job_template() -> None:
     assert [f"job_templates/{playbook}.yml" for playbook in PLAYBOOKS] == sorted(setup("ansible.builtin.import_tasks"))
 
 
+OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "evacuate": {
+        "evacuate_from": {"type": "str"},
+        "evacuate_to": {"type": "str"},
+        "evacuate_dead": {"type": "bool", "default": False},
+    }
+}
+"""Variables of playbooks themselves, in the form of an argument spec."""
+
+
 def options_of(playbook: str) -> dict[str, dict[str, Any]]:
-    """The variables of the roles that a playbook has, by their argument specs."""
-    found: dict[str, dict[str, Any]] = {}
+    """The variables of a playbook: its own, and those of its roles by their argument specs."""
+    found = dict(OWN_OPTIONS.get(playbook, {}))
+    assert all(name in (MIRROR / "playbooks" / f"{playbook}.yml").read_text() for name in found)
     for play in load(MIRROR / "playbooks" / f"{playbook}.yml"):
         for role in play.get("roles", []):
             directory = MIRROR / "roles" / role["role"].rpartition(".")[2]
