@@ -152,7 +152,8 @@ options:
     gid:
       description:
         - Number of the group whose files they are for this host; for O(kind=smb).
-        - By default V(0).
+        - By default that of the group C(microvm), in which virtual machines run; V(0) on a host without it. The role
+          P(microvm.host.prepare_host#role) makes it.
       type: int
     file_mode:
       description:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class Container:
     """The program that it runs."""
     capabilities = ""
     """Capabilities beside podman's own."""
+    small: Mapping[str, str] = {}
+    """Directories in it that have little room, and how much: they are in memory, and empty after each start."""
 
     def __init__(self, spec: ServerSpec, network: Network, directory: Path, work: Path) -> None:
         self.spec = spec
@@ -95,6 +98,7 @@ class Container:
                 *("--security-opt", "seccomp=unconfined"),
                 *("--log-driver", "k8s-file", "--log-opt", f"path={self.log}"),
                 *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}")),
+                *(word for place, size in self.small.items() for word in ("--tmpfs", f"{place}:size={size}")),
                 *("--rootfs", f"{images.CACHE / self.spec.tree}:O"),
                 self.entry,
             )

@@ -22,6 +22,7 @@ SHARES: dict[str, str] = {
     "with space": "",
     "ro": "read only = yes",
     "guest": "guest ok = yes",
+    "small": "",
     **{f"s{number:02d}": "" for number in range(1, 41)},
 }
 """Share name to what it has beside the common options."""
@@ -39,6 +40,7 @@ lock directory = /run/{own}
 passdb backend = tdbsam:/srv/state/passdb.tdb
 private dir = /srv/state
 log file = /var/log/samba/log.{own}
+log level = 0 auth_audit:3
 {more}
 """
 
@@ -48,6 +50,7 @@ class SmbServer(Container):
 
     port = 445
     entry = "/usr/local/sbin/samba"
+    small = {"/srv/share/small": "64k"}
 
     def __init__(self, spec: ServerSpec, network: Network, directory: Path, work: Path) -> None:
         super().__init__(spec, network, directory, work)
@@ -87,6 +90,7 @@ class SmbServer(Container):
     def start(self, timeout: float = 30) -> float:
         """As that of every server; the users are made then too."""
         seconds = super().start(timeout)
+        self.exec("chmod", "0777", *self.small)
         known = self.exec("pdbedit", "--list")
         for user, password in USERS.items():
             if f"{user}:" not in known:
@@ -96,6 +100,18 @@ class SmbServer(Container):
     def set_password(self, user: str, password: str) -> None:
         """Give a user another password; connections that there are stay."""
         self.exec("smbpasswd", "-s", "-a", user, stdin=f"{password}\n{password}\n")
+
+    def logins(self, user: str) -> int:
+        """How often somebody tried to log in as a user since the server was started, on its ordinary port."""
+        return self.log.read_text(errors="replace").count(f"]\\[{user}] at [")
+
+    def fill(self) -> None:
+        """Leave no room on the share ``small``."""
+        self.exec("sh", "-c", "cat /dev/zero > /srv/share/small/ballast", check=False)  # until it fails
+
+    def clear(self) -> None:
+        """Room on the share ``small`` again."""
+        self.exec("find", "/srv/share/small", "-mindepth", "1", "-delete")
 
     def disconnect(self) -> None:
         """Cut every connection of every client: each has to log in again."""

@@ -73,11 +73,10 @@ def explained(error: OSError, what: str) -> HostError:
     """An error met on a mounted directory, with a remedy."""
     text = "%s: %s" % (what, os.strerror(error.errno or 0))
     if error.errno in (errno.EACCES, errno.EPERM):
-        return HostError(
-            "refused",
-            "%s: root of this host may not write there" % what,
-            "export it with no_root_squash, or anonuid/anongid of the directory's owner; or set read_only: true",
-        )
+        who, hint = "root of this host", "export it with no_root_squash, or anonuid/anongid of the directory's owner"
+        if what.startswith("//"):  # how shares are written
+            who, hint = "this user", "let the user write to the share and to its directory, or give another user"
+        return HostError("refused", "%s: %s may not write there" % (what, who), hint + "; or set read_only: true")
     if error.errno == errno.EROFS:
         return HostError("refused", "%s is read only on the server" % what, "export it rw, or set read_only: true")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

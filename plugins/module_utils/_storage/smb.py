@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
 import socket
 import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import cifs, kmsg, mounts, net, secret, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host import cifs, kmsg, mounts, names, net, secret, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.mount_options import Pair
 from ansible_collections.microvm.host.plugins.module_utils._storage import credentials
@@ -45,7 +46,7 @@ def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
         "version": cifs.version(item.get("version"), prefix + "version"),
         "options": cifs.parse(item.get("options"), prefix + "options", read_only).canonical(),
         "uid": cifs.number(0 if item.get("uid") is None else item["uid"], prefix + "uid"),
-        "gid": cifs.number(0 if item.get("gid") is None else item["gid"], prefix + "gid"),
+        "gid": machines_group() if item.get("gid") is None else cifs.number(item["gid"], prefix + "gid"),
         "file_mode": cifs.mode(FILE_MODE if item.get("file_mode") is None else item["file_mode"], prefix + "file_mode"),
         "dir_mode": cifs.mode(DIR_MODE if item.get("dir_mode") is None else item["dir_mode"], prefix + "dir_mode"),
         "seal": bool(item.get("seal")),
@@ -65,6 +66,14 @@ def asked(item: dict[str, t.Any], prefix: str, read_only: bool | None) -> Asked:
         error.field = prefix + "share"
         raise
     return found
+
+
+def machines_group() -> int:
+    """The group of virtual machines; that of root where there is none. No chown reaches files on a share later."""
+    try:
+        return grp.getgrnam(names.GROUP).gr_gid
+    except KeyError:
+        return 0
 
 
 def given(item: dict[str, t.Any], prefix: str) -> str | None:

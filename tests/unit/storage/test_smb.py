@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import grp
 import os
 import pathlib
 import typing as t
@@ -63,6 +64,16 @@ def test_refusals_are_told_apart(what: str) -> None:
 
 def asked(**more: t.Any) -> smb.Asked:
     return smb.asked({**LOGIN, **more}, "", None)
+
+
+def test_files_of_a_backend_are_for_virtual_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> t.Any:
+        raise KeyError(name)
+
+    monkeypatch.setattr(grp, "getgrnam", none)
+    assert asked()["gid"] == 0
+    monkeypatch.setattr(grp, "getgrnam", lambda name: grp.struct_group((name, "x", 361, [])))
+    assert (asked()["gid"], asked(gid=0)["gid"], asked(gid=7)["gid"]) == (361, 0, 7)
 
 
 def test_identity_is_server_share_and_directory() -> None:

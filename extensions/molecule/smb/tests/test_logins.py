@@ -63,6 +63,14 @@ def test_refusals_are_told_apart_and_leave_nothing(hv1: Managed, lab: Lab) -> No
     assert hv1.remembers("wrong-canary") == ""
 
 
+def test_a_wrong_password_is_tried_once_and_no_run_logs_in_more_than_twice(hv1: Managed, smb: SmbServer) -> None:
+    asked = {**LOGIN, "name": "counted", "username": "other", "password": USERS["other"]}
+    for options, most in (({"password": "wrong"}, 1), ({"subdir": "no/where"}, 2), ({"share": "nowhere"}, 1)):
+        before = smb.logins("other")
+        assert hv1.run(call("smb_share", **{**asked, **options}))[0].failed
+        assert 1 <= smb.logins("other") - before <= most, options
+
+
 @pytest.mark.parametrize("password", ["a,b=c", " $x #'\"\\ ", "pässwörd–名"], ids=["comma", "signs", "unicode"])
 def test_passwords_work_now_and_at_boot(hv1: Managed, smb: SmbServer, password: str) -> None:
     smb.set_password("other", password)

@@ -10,11 +10,30 @@ from extensions.molecule.calls import call
 from extensions.molecule.managed import Converge, Managed
 from tests.lab import SmbServer
 from tests.lab.daemon import wait_until
+from tests.lab.samba import USERS
+
+CREDENTIALS = "/etc/microvm/credentials"
 
 
 def mounted(host: Managed) -> list[str]:
     """The paths of all SMB mounts."""
     return sorted(path for path, stack in host.table().items() if stack[-1]["type"] == "cifs")
+
+
+def test_a_full_server(hv1: Managed, smb: SmbServer) -> None:
+    asked = {"name": "small", "kind": "smb", "server": "smb1", "share": "small", "username": "svc"}
+    before = hv1.table(), hv1.sh(f"ls -A {CREDENTIALS}")
+    smb.fill()
+    hv1.fails("storage_backend", "full", **asked, password=USERS["svc"])
+    assert (hv1.table(), hv1.sh(f"ls -A {CREDENTIALS}")) == before
+    assert smb.exec("ls", "-A", "/srv/share/small") == "ballast\n"
+    smb.clear()
+    path = hv1.converges("storage_backend", **asked, password=USERS["svc"]).result["backend"]["path"]
+    assert "No space left" in hv1.sh(f"dd if=/dev/zero of={path}/big bs=1M count=1 conv=fsync 2>&1 || true")
+    (told,) = hv1.run(call("storage_backend", **asked))
+    assert (told.failed, told.changed) == (False, False) and told.result["backend"]["capacity"]["free_bytes"] < 4096
+    hv1.converges("storage_backend", name="small", state="absent")
+    smb.clear()
 
 
 @pytest.mark.parametrize("how", ["stop", "pause", "cut"])
@@ -24,6 +43,28 @@ def test_a_dead_server_does_not_make_a_good_host_red(hv2: Managed, smb: SmbServe
     assert not info.failed
     assert info.items("backends")["local"]["status"] == "ok"
     assert info.items("backends")["smb"]["status"] == "unreachable"
+
+
+@pytest.mark.parametrize(("how", "again"), [("pause", "resume"), ("cut", "join")])
+def test_a_change_that_meets_a_dead_server_fails_and_leaves_nothing(
+    hv1: Managed, smb: SmbServer, how: str, again: str
+) -> None:
+    login = {"server": "smb1", "username": "svc", "timeout": 8}
+    doomed = {**login, "name": "doomed", "share": "s20"}
+    late = {**login, "name": "late", "share": "s21", "password": USERS["svc"]}
+    path = hv1.works("smb_share", **doomed, password=USERS["svc"]).result["share"]["path"]
+    before = hv1.table(), hv1.sh(f"cd {CREDENTIALS}; stat -c '%n %i %Y' *")
+    getattr(smb, how)()
+    for answer in hv1.run(call("smb_share", **late), call("smb_share", **doomed, password="another")):
+        assert answer.failed and answer.kind in ("unreachable", "timeout"), answer.result
+    assert (hv1.table(), hv1.sh(f"cd {CREDENTIALS}; stat -c '%n %i %Y' *")) == before
+    hv1.run(call("smb_share", name="doomed", state="absent"))  # the kernel may wait for a last answer at the unmounting
+    hv1.works("smb_share", name="doomed", state="absent")
+    assert path not in hv1.table()
+    assert "share:doomed" not in hv1.sh(f"ls {CREDENTIALS}")
+    getattr(smb, again)()
+    hv1.converges("smb_share", **{**late, "timeout": 30})
+    hv1.converges("smb_share", name="late", state="absent")
 
 
 def test_reboot(hv1: Managed, smb: SmbServer) -> None:
