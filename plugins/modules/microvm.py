@@ -15,9 +15,9 @@ author:
 description:
   - A machine is a service of systemd, C(microvm@NAME.service), that runs a hypervisor as a user of its own. It comes
     back at boot, and after its storage, whenever that comes.
-  - QEMU with the machine C(microvm) is what this collection's tests run, without KVM too. The command lines and API
-    calls for Firecracker and Cloud Hypervisor are written after their descriptions, and were never run on real
-    hardware.
+  - QEMU with the machine C(microvm) is what this collection's tests run, without KVM too. Firecracker 1.12 runs in
+    them with what is generated for it, where there is KVM, but not as a service. What is for Cloud Hypervisor is
+    written after its description and was never run.
   - An item with nothing but O(name) and O(state) leaves the definition as it is. With any option of the definition,
     the item is the whole definition; options that are left out have their defaults. O(shares) left out stay as they
     are.
@@ -94,7 +94,8 @@ options:
       type: raw
     kernel:
       description:
-        - Path of the guest's kernel on the host, C(bzImage) or C(vmlinux); Firecracker takes the latter only.
+        - Path of the guest's kernel on the host, C(bzImage) or C(vmlinux). For Firecracker, which takes the latter
+          only, that is extracted from the former; for some kernels with the program C(zstd) or C(lz4).
           Required for a definition.
         - It needs virtio-mmio and ACPI, as the kernels of distributions have them. Where its configuration lies
           beside it (C(/boot/config-VERSION)), a driver that a share needs is looked for.
