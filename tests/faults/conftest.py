@@ -10,7 +10,6 @@ import pytest
 
 from tests.faults.rig import Rig
 from tests.lab import Lab, borrow
-from tests.machines import guests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +23,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def lab() -> Iterator[Lab]:
     """One host that can run machines; three NFS servers, an SMB and an iSCSI server."""
     with borrow("faults", servers=["nfs", "nfs", "nfs", "smb", "iscsi"], machines=True) as lab:
-        guests.install(lab.hosts["hv1"])
         yield lab
 
 
