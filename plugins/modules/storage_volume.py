@@ -16,7 +16,8 @@ description:
   - Makes, grows, snapshots, moves and deletes the disks of virtual machines on storage backends, one by the options at
     the top or many by O(volumes).
   - A disk is the file C(NAME.raw) on its backend, beside it its label C(NAME.json), by which other hosts know whose it
-    is. It gets its name only when it is whole, compared with its image, and synced.
+    is; on a backend of the kind V(iscsi_lvm) the logical volume C(NAME), with tags for a label. It gets its name only
+    when it is whole, compared with its image, and synced.
   - Images are copied as fast as the storage can, and holes stay holes; blocks are shared where the file system can do
     that (xfs, btrfs, NFS 4.2 on such a server), else copied inside of it, else read and written.
 extends_documentation_fragment:
@@ -43,7 +44,7 @@ options:
       description:
         - Name of the backend that the volume is on, as M(microvm.host.storage_backend) has it.
         - By default where it is; for a new one the default backend.
-        - One of the kind V(iscsi_lvm) takes no volumes in this version.
+        - One of the kind V(iscsi_lvm) takes volumes on the host that owns its group.
       type: str
     size:
       description:
@@ -52,7 +53,8 @@ options:
         - Required for a new volume without O(image), which has the size of its image by default.
         - A larger one grows the disk. A smaller one is refused without O(shrink), and always when it is less than the
           image has.
-        - The disk takes room only for what is written to it.
+        - The disk takes room only for what is written to it. On LVM it has whole extents of the group (4 MiB), and
+          without a thin pool it takes all its room at once.
       type: str
     image:
       description:
@@ -107,6 +109,7 @@ options:
         - The snapshots that the volume shall have. Those missing are taken, those not listed are deleted.
         - Left as they are when omitted.
         - A volume in use is refused; what its guest has not yet written would be missing.
+        - On LVM without a thin pool each is a copy that takes the room of the disk again.
       type: list
       elements: str
     restore:
@@ -282,14 +285,14 @@ volumes:
       type: int
       sample: 67108864
     allocated_bytes:
-      description: Bytes that it takes on its backend; shared blocks count.
+      description: Bytes that it takes on its backend; shared blocks count. Of LVM for a disk that is active.
       returned: when the backend answered
       type: int
       sample: 8392704
     status:
       description:
         - V(ok); V(missing) when the disk is gone; V(taken) when another host has adopted it.
-        - V(unreachable), V(stale) and V(not_mounted) are those of its backend.
+        - V(unreachable), V(stale), V(not_mounted), V(logged_out), V(standby) and V(foreign) are those of its backend.
       returned: when present
       type: str
       sample: ok

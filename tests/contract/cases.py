@@ -141,13 +141,39 @@ VOLUME_GIVEN = (
 )
 
 
-def _volumes(what: str, state: str, begin: tuple[Arguments, ...], **change: Any) -> Case:
+LVM_GIVEN = (
+    *VOLUME_GIVEN,
+    (
+        "storage_backend",
+        {
+            "backends": [
+                {
+                    "name": "thin",
+                    "kind": "iscsi_lvm",
+                    **_lun("open", layout="thin", vg="vg_thin", initialize="vg_thin"),
+                },
+                {"name": "linear", "kind": "iscsi_lvm", **_lun("open", lun=2, vg="vg_fat", initialize="vg_fat")},
+            ]
+        },
+    ),
+)
+"""One group of each layout beside the directories."""
+
+
+def _volumes(
+    what: str,
+    state: str,
+    begin: tuple[Arguments, ...],
+    places: tuple[Arguments, ...] = ({}, {}, {}),
+    given: tuple[tuple[str, Arguments], ...] = VOLUME_GIVEN,
+    **change: Any,
+) -> Case:
     items = []
-    for number in range(1, 4):
-        name = {"name": f"volume{number}"}
+    for number, place in enumerate(places, 1):
+        name = {"name": f"volume{number}", **place}
         before = tuple({**name, **each} for each in begin)
         items.append(Item({**name, "state": state, **change}, before, row=state == "present"))
-    return Case("storage_volume", what, tuple(items), {"state": state}, VOLUME_GIVEN)
+    return Case("storage_volume", what, tuple(items), {"state": state}, given)
 
 
 MACHINE_GIVEN = (("storage_backend", {"name": "local", "kind": "local_file"}),)
@@ -266,6 +292,16 @@ CASES = (
     _volumes("other snapshots", "present", ({"size": "4MiB", "snapshots": ["a", "b"]},), snapshots=["b", "c"]),
     _volumes("moved", "present", ({"image": "volume:image"},), backend="other", move=True, size="16MiB"),
     _volumes("was there", "absent", ({"size": "4MiB", "snapshots": ["a"]},)),
+    _volumes(
+        "logical, a clone",
+        "present",
+        (),
+        ({"backend": "thin"}, {"backend": "linear"}, {"backend": "thin"}),
+        LVM_GIVEN,
+        image="volume:image",
+        size="9MiB",
+        filesystem={"type": "ext4"},
+    ),
     _driver("new", "present", ({}, {"state": "absent"}), scope="global"),
     _driver("edited", "present", ({},), prime=False),
     _driver("was there", "absent", ({},)),

@@ -60,7 +60,9 @@ def assert_as_expected(case: Case, items: tuple[Item, ...], now: Snapshot) -> No
     """On the host is what the items ask for, and nothing else of ours."""
     sources = {item.source for item in items if item.mounted}
     assert sorted(now.mounts.values()) == sorted(sources)
-    assert now.luns == sorted(f"{item.args['iqn']} {item.args['lun']}" for item in items if item.attached)
+    backends = [each for dummy, args in case.given for each in args.get("backends", ()) if "iqn" in each]
+    luns = [item.args for item in items if item.attached] + backends
+    assert now.luns == sorted(f"{each['iqn']} {each['lun']}" for each in luns)
     assert bool(now.volumes) or not any(item.attached for item in items)
     assert len(now.units) == sum(item.unit for item in items)
     given = sum(module == case.module for module, dummy in case.given)

@@ -64,6 +64,9 @@ class Disks(t.Protocol):
     def there(self, disk: str) -> bool:
         """Whether it exists."""
 
+    def size(self, disk: str) -> int:
+        """Bytes of one that exists."""
+
     def claimed(self, volume: str) -> bool:
         """Whether the name of a volume is taken."""
 

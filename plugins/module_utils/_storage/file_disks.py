@@ -83,6 +83,10 @@ class FileDisks:
         """See Disks."""
         return os.path.lexists(self.path(disk))
 
+    def size(self, disk: str) -> int:
+        """See Disks."""
+        return os.stat(self.path(disk)).st_size
+
     def claimed(self, volume: str) -> bool:
         """See Disks."""
         return self.there(volume + LABEL)

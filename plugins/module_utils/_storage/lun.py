@@ -100,11 +100,14 @@ def remarks(row: registry.Row, seen: Seen) -> list[str]:
     return iscsi_lvm.remarks(luns.rows[user]["asked"], luns.looks[user])
 
 
-def store(row: registry.Row, seen: Seen) -> Store | None:
+def store(row: registry.Row, seen: Seen) -> Store:
     """See Kind."""
-    return None
+    from ansible_collections.microvm.host.plugins.module_utils._storage.lvm_store import LvmStore
+
+    return LvmStore(row, observed(seen).rows["backend:" + row["name"]])
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:
-    """See Kind: nothing is done with volumes here yet."""
-    return ["external"]
+    """See Kind: those of LVM. One host at a time has the group, and only a pool shares blocks."""
+    fast = ["fast_clone"] if config["layout"] == "thin" else []
+    return ["clone_from_image", *fast, "snapshot", "resize", "external"]

@@ -10,12 +10,14 @@ The group is one host's (its system ID), so locks are this host's too, and go wi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
 import grp
 import os
 import time
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, iscsi, lvm, names
+from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, files, iscsi, lvm, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm
 from ansible_collections.microvm.host.plugins.module_utils._storage.disks import Label, Place
@@ -30,6 +32,8 @@ LABEL = ("name", "uuid", "owner", "hostname", "created", "image", "key")
 CLOSE_SECONDS = 5.0
 """How long it is waited for udev to close a disk that it looks at."""
 POLL_SECONDS = 0.1
+TURN = ".turn"
+"""A lock file beside those of volumes; no volume's name begins so."""
 
 
 class LvmDisks:
@@ -102,7 +106,8 @@ class LvmDisks:
     def seen(self) -> lvm.Group:
         """The group as it is now. Raises HostError ``conflict`` unless it is the one, and this host's."""
         if self._seen is None:
-            found = lvm.look(self.node)
+            with self._turn():
+                found = lvm.look(self.node, self.seconds)
             self._refuse(iscsi_lvm.judged(self.place, self._look, found))
             self._seen = t.cast("lvm.Group", found.group)
         return self._seen
@@ -113,10 +118,45 @@ class LvmDisks:
             kind = "unreachable" if status in ("logged_out", "unreachable") else "conflict"
             raise HostError(kind, text, "see to the backend: storage_backend")
 
+    @contextlib.contextmanager
+    def _turn(self) -> t.Iterator[None]:
+        """LVM does one thing at a time in a group. Who waits for others of this host is not standing still."""
+        files.make_directories(self.locks, 0o700)
+        descriptor = os.open(
+            os.path.join(self.locks, TURN), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                self._progress.alive()
+                time.sleep(POLL_SECONDS)  # flock(2) can wait only in silence; whoever has it has a deadline of its own
+            yield
+        finally:
+            os.close(descriptor)
+
     def _change(self, *words: str) -> None:
-        own = self.seen.system_id
-        self._seen = None
-        lvm.change(self.node, own, words, self.seconds, alive=self._progress.alive, keeps=self._locks)
+        seen, self._seen = self.seen, None  # whatever comes of it
+        with self._turn():
+            lvm.change(self.node, seen.system_id, words, self.seconds, alive=self._progress.alive, keeps=self._locks)
+        self._seen = seen
+
+    def _note(self, disk: str, **changes: t.Any) -> None:
+        """What became of a disk by a change: LVM need not be asked, which takes as long as the change itself."""
+        seen = self.seen
+        volumes = (dataclasses.replace(each, **changes) if each.name == disk else each for each in seen.volumes)
+        self._seen = dataclasses.replace(seen, volumes=tuple(volumes))
+
+    def _note_new(
+        self, disk: str, size: int, tags: t.Iterable[str], active: bool = True, writable: bool = True
+    ) -> None:
+        seen = self.seen
+        whole = -(-size // seen.extent) * seen.extent
+        layout = "thin,sparse" if self.pool else "linear"
+        state = (active, False, None, None, self.pool, tuple(tags), writable)
+        volumes = (*seen.volumes, lvm.Volume(disk, "", whole, layout, *state))
+        self._seen = dataclasses.replace(seen, volumes=volumes)
 
     def _at(self, disk: str) -> str:
         return "%s/%s" % (self.group, disk)
@@ -130,6 +170,10 @@ class LvmDisks:
     def there(self, disk: str) -> bool:
         """See Disks."""
         return self.seen.volume(disk) is not None
+
+    def size(self, disk: str) -> int:
+        """See Disks."""
+        return self._volume(disk).bytes
 
     def claimed(self, volume: str) -> bool:
         """See Disks."""
@@ -160,6 +204,8 @@ class LvmDisks:
         words += [word for tag in sorted(new - old) for word in ("--addtag", tag)]
         if words:
             self._change("lvchange", *words, self._at(volume))
+            left = tuple(tag for tag in self._volume(volume).tags if tag not in old - new)
+            self._note(volume, tags=(*left, *(new - old)))
 
     def tidy(self, volume: str, nonce: str) -> None:
         """See Disks: tags change at once or not."""
@@ -173,31 +219,33 @@ class LvmDisks:
     @contextlib.contextmanager
     def made(self, disk: str, size: int, label: Label) -> t.Iterator[int]:
         """See Disks."""
-        self._make(disk, size, _words([*_tags(label), lvm.tag(MADE, disk)]))
+        self._make(disk, size, [*_tags(label), lvm.tag(MADE, disk)])
         with self._open(disk, os.O_RDWR) as descriptor:
             yield descriptor
             os.fsync(descriptor)
 
-    def _make(self, disk: str, size: int, words: t.Sequence[str]) -> None:
+    def _make(self, disk: str, size: int, tags: t.Sequence[str]) -> None:
         if self.pool:
             kind = ["--type", "thin", "--virtualsize", "%db" % size, "--thinpool", self.pool]
         else:
             kind = ["--type", "linear", "--size", "%db" % size, "--zero", "n"]
-        self._change("lvcreate", "--yes", *kind, "--wipesignatures", "n", "--name", disk, *words, self.group)
+        self._change("lvcreate", "--yes", *kind, "--wipesignatures", "n", "--name", disk, *_words(tags), self.group)
+        self._note_new(disk, size, tags)
 
     def copied(self, source: str, disk: str, size: int, label: Label | None, progress: deadline.Progress) -> None:
         """See Disks. A snapshot is not activated, so that nothing on this host takes it for its origin."""
-        words = _words([*_tags(label or {}), lvm.tag(MADE, disk)])
+        tags = [*_tags(label or {}), lvm.tag(MADE, disk)]
         origin = self._volume(source)
         size = max(size, origin.bytes)
         if origin.pool and origin.pool == self.pool:
-            skip = "y" if label is None else "n"
-            how = ["--setactivationskip", skip, "--permission", "r" if label is None else "rw"]
-            self._change("lvcreate", "--yes", "--snapshot", *how, "--name", disk, *words, self._at(source))
+            kept = label is None
+            how = ["--setactivationskip", "y" if kept else "n", "--permission", "r" if kept else "rw"]
+            self._change("lvcreate", "--yes", "--snapshot", *how, "--name", disk, *_words(tags), self._at(source))
+            self._note_new(disk, origin.bytes, tags, not kept, not kept)
             if size > origin.bytes:
                 self.resize(disk, size, progress)
             return
-        self._make(disk, size, words)
+        self._make(disk, size, tags)
         with self._open(source, os.O_RDONLY) as found, self._open(disk, os.O_RDWR) as target:
             copy.compared(found, target, disk, progress, self.free(), self.zeroed)
             if not self.zeroed:
@@ -225,6 +273,7 @@ class LvmDisks:
         active = self._volume(disk).active
         if not active:
             self._change("lvchange", "--activate", "y", "--ignoreactivationskip", self._at(disk))
+            self._note(disk, active=True)
         try:
             descriptor = os.open(self.path(disk), flags | os.O_CLOEXEC)
             try:
@@ -234,6 +283,7 @@ class LvmDisks:
         finally:
             if not active:
                 self._change("lvchange", "--activate", "n", self._at(disk))
+                self._note(disk, active=False)
 
     @contextlib.contextmanager
     def held(self, disk: str) -> t.Iterator[str]:
@@ -242,22 +292,26 @@ class LvmDisks:
 
     def resize(self, disk: str, size: int, progress: deadline.Progress) -> None:
         """See Disks. Outside of a pool what it grows by was another's, and is overwritten."""
-        before = self._volume(disk).bytes
+        before, growing = self._volume(disk).bytes, lvm.tag(GROWING, "yes")
+        whole = -(-size // self.seen.extent) * self.seen.extent
         words = ["--yes", "--size", "%db" % size, self._at(disk)]
-        if size < before:
+        if whole < before:
             if self.place["wipe"]:
                 with self._open(disk, os.O_RDWR) as descriptor:
-                    self._wipe(descriptor, size, before, progress)
+                    self._wipe(descriptor, whole, before, progress)
             self._change("lvreduce", "--force", *words)
-        elif size > before and self.zeroed:
+        elif whole > before:
+            if not self.zeroed:
+                self._change("lvchange", "--addtag", growing, self._at(disk))
+                self._note(disk, tags=(*self._volume(disk).tags, growing))
             self._change("lvextend", *words)
-        elif size > before:
-            self._change("lvchange", "--addtag", lvm.tag(GROWING, "yes"), self._at(disk))
-            self._change("lvextend", *words)
-            with self._open(disk, os.O_RDWR) as descriptor:
-                copy.zero(descriptor, before, copy.size_of(descriptor), progress)
+        self._note(disk, bytes=whole)
         if self.half_grown(disk):
-            self._change("lvchange", "--deltag", lvm.tag(GROWING, "yes"), self._at(disk))
+            if whole > before:
+                with self._open(disk, os.O_RDWR) as descriptor:
+                    copy.zero(descriptor, before, whole, progress)
+            self._change("lvchange", "--deltag", growing, self._at(disk))
+            self._note(disk, tags=tuple(tag for tag in self._volume(disk).tags if tag != growing))
 
     def half_grown(self, disk: str) -> bool:
         """See Disks."""
@@ -267,6 +321,7 @@ class LvmDisks:
         """See Disks."""
         self._change("lvchange", "--permission", "r", "--setactivationskip", "y", self._at(disk))
         self._change("lvchange", "--activate", "n", self._at(disk))
+        self._note(disk, active=False, writable=False)
 
     def settled(self, disk: str) -> None:
         """See Disks."""
@@ -279,6 +334,7 @@ class LvmDisks:
     def publish(self, hidden: str, disk: str, proof: bool = False) -> None:
         """See Disks. The proof is a tag that it has from the beginning."""
         self._change("lvrename", self.group, hidden, disk)
+        self._note(hidden, name=disk)
 
     def proven(self, hidden: str, disk: str) -> bool:
         """See Disks."""
@@ -296,11 +352,14 @@ class LvmDisks:
             if self.place["wipe"]:
                 self._overwrite(disk)
             self._change("lvremove", "--yes", self._at(disk))
+            left = tuple(each for each in self.seen.volumes if each.name != disk)
+            self._seen = dataclasses.replace(self.seen, volumes=left)
 
     def _overwrite(self, disk: str) -> None:
         found = self._volume(disk)
         if not found.writable:
             self._change("lvchange", "--permission", "rw", self._at(disk))
+            self._note(disk, writable=True)
         with self._open(disk, os.O_RDWR) as descriptor:
             self._wipe(descriptor, 0, found.bytes, self._progress)
 

@@ -355,12 +355,14 @@ class ResizeVolume(VolumeStep):
     def _as_before(self) -> None:
         if not self.disks.there(self.data):
             return
-        with self.disks.opened(self.data, write=True) as data:
-            wanted = copy.size_of(data) == self.after
-            if wanted and self.after > self.before:
-                wanted = not _has_data_behind(data, self.before)
-        if wanted or self.disks.half_grown(self.data):
-            self.disks.resize(self.data, self.before, deadline.Progress(lambda *dummy: None))
+        begun = self.disks.half_grown(self.data)
+        if self.disks.size(self.data) != self.after and not begun:
+            return  # whoever uses it meanwhile is not disturbed
+        if self.after > self.before and not begun:
+            with self.disks.opened(self.data, write=True) as data:
+                if _has_data_behind(data, self.before):
+                    return
+        self.disks.resize(self.data, self.before, deadline.Progress(lambda *dummy: None))
 
 
 def _has_data_behind(data: int, place: int) -> bool:

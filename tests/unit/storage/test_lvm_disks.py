@@ -227,7 +227,7 @@ def test_finished_steps_leave_only_what_was_asked_for(changed: FakeLvm) -> None:
     gone.finish({})
     gone.finish({})
     assert changed.read() == {}
-    assert os.listdir(os.path.join(lvm_disks.LOCKS, "san1")) == []
+    assert os.listdir(os.path.join(lvm_disks.LOCKS, "san1")) == [lvm_disks.TURN]
 
 
 def test_shrinking_refuses_to_cut_data_off(changed: FakeLvm) -> None:
@@ -266,6 +266,7 @@ def test_a_disk_that_somebody_has_open_is_refused(changed: FakeLvm, monkeypatch:
         with pytest.raises(HostError, match="is open") as refused:
             apply(steps(changed)[kind])
         assert refused.value.kind == "in_use"
+        steps(changed)[kind].undo({})
     assert content(changed) == before
 
 
