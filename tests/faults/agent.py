@@ -6,8 +6,9 @@ It forks for each run, so that importing ansible.module_utils is paid once. A ru
 to the very process that is to die: the module (`main`), its n-th forked child (`child N`), or the n-th program it
 starts (`program N`). Counts of calls then begin at that moment. Standard library only.
 
-Requests: {"do": "run", "module", "args", "trace": bool, "kill": null or [role, call, k]}, {"do": "snapshot"},
-{"do": "wipe"}, {"do": "remove", "path"}.
+Requests: {"do": "run", "module", "args", "trace": bool, "kill": null or [role, call, k], "error": null or the name of
+an error that the call answers from then on in place of the kill}, {"do": "snapshot"}, {"do": "wipe"},
+{"do": "remove", "path"}.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LARGE = 65536
 RUN_SECONDS = 60.0
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,"
-    "linkat,fsync,fdatasync,ftruncate,fallocate,fchmod,fchown,chmod,chown,fsopen,fsconfig,fsmount,move_mount,mount,fspick,"
+    "linkat,fsync,fdatasync,copy_file_range,ftruncate,fallocate,fchmod,fchown,chmod,chown,fsopen,fsconfig,fsmount,move_mount,mount,fspick,"
     "umount2,mount_setattr,execve"
 )
 PR_SET_CHILD_SUBREAPER = 36
@@ -71,9 +72,14 @@ def attach(*options: str) -> None:
         told += more
 
 
-def kill_at(call: str, count: int, *options: str) -> None:
-    """Have this process (or what it executes, with -f) killed at its ``count``-th ``call`` from now on."""
-    attach(*options, "-y", "-o", TRACE, "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={count}")
+def kill_at(call: str, count: int, error: str | None = None, follow: bool = False) -> None:
+    """Have this process (or what it executes: ``follow``) killed at its ``count``-th ``call`` from now on.
+
+    With ``error`` that call and those after it fail with that instead.
+    """
+    what = f"error={error}:when={count}+" if error else f"signal=SIGKILL:when={count}"
+    options = ["-f"] if follow else []
+    attach(*options, "-y", "-o", TRACE, "-e", f"trace={call}", "-e", f"inject={call}:{what}")
 
 
 def before_fork() -> None:
@@ -87,7 +93,7 @@ def after_fork() -> None:
     global target
     wanted, target = target, None
     if wanted and wanted[0] == f"child {forks}":
-        kill_at(wanted[1], wanted[2])
+        kill_at(*wanted[1:])
 
 
 def audit(event: str, arguments: tuple[t.Any, ...]) -> None:
@@ -97,7 +103,7 @@ def audit(event: str, arguments: tuple[t.Any, ...]) -> None:
         programs += 1
         if target[0] == f"program {programs}":
             wanted, target = target, None
-            kill_at(wanted[1], wanted[2], "-f")
+            kill_at(wanted[1], wanted[2], wanted[3], follow=True)
 
 
 def module_process(request: dict[str, t.Any]) -> t.NoReturn:
@@ -113,11 +119,11 @@ def module_process(request: dict[str, t.Any]) -> t.NoReturn:
     basic._ANSIBLE_ARGS = json.dumps(arguments).encode()
     basic._ANSIBLE_PROFILE = "legacy"
     forks = programs = 0
-    target = request.get("kill")
+    target = [*request["kill"], request.get("error")] if request.get("kill") else None
     if request.get("trace"):
         attach("-f", "-y", "-s", "80", "-o", TRACE, "-e", f"trace={CALLS},fork,vfork,clone,clone3")
     elif target and target[0] == "main":
-        kill_at(target[1], target[2])
+        kill_at(*target[1:])
     code = 1
     try:
         runpy.run_module(

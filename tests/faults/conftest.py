@@ -15,22 +15,35 @@ from tests.lab import Lab, borrow
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many, and which."""
     parser.addoption("--sample", type=int, default=0, help="draw this many kill points instead of taking all")
+    parser.addoption("--pair", action="append", help="only the kill points of this pair of operations")
     parser.addoption("--seed", default="0", help="what the draw starts from")
     parser.addoption("--shard", default="1/1", help="of all points, every N-th from the I-th on: I/N")
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """One host that can run machines; three NFS servers, an SMB and an iSCSI server."""
-    with borrow("faults", servers=["nfs", "nfs", "nfs", "smb", "iscsi"], machines=True) as lab:
+    """Two hosts that can run machines; three NFS servers and a kernel's, an SMB and an iSCSI server."""
+    servers = ["nfs", "nfs", "nfs", "knfsd", "smb", "iscsi"]
+    with borrow("faults", hosts=2, servers=servers, machines=True) as lab:
         yield lab
 
 
 @pytest.fixture(scope="session")
 def rig(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """An agent on the host, with the modules as they are now."""
-    rig = Rig(lab.hosts["hv1"])
-    rig.ship(tmp_path_factory.mktemp("ship"))
-    rig.start()
-    yield rig
-    rig.stop()
+    """An agent on the first host, with the modules as they are now."""
+    yield from agent_on(lab, "hv1", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def other(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One on the second host."""
+    yield from agent_on(lab, "hv2", tmp_path_factory)
+
+
+def agent_on(lab: Lab, name: str, scratch: pytest.TempPathFactory) -> Iterator[Rig]:
+    """An agent on a host, ended afterwards."""
+    found = Rig(lab.hosts[name])
+    found.ship(scratch.mktemp("ship"))
+    found.start()
+    yield found
+    found.stop()
