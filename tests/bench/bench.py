@@ -84,7 +84,7 @@ class Bench:
     def adhoc(self, module: str, arguments: str = "", keep: bool = False) -> float:
         """One module by `ansible`; `arguments` names a file of the scratch directory."""
         given = ["-a", (self.scratch / arguments).read_text()] if arguments else []
-        return self.ansible(VENV / "bin" / "ansible", "microvm_hosts", "-m", module, *given, keep=keep)
+        return self.ansible(VENV / "bin" / "ansible", self.host.name, "-m", module, *given, keep=keep)
 
     def playbook(self, name: str) -> float:
         """A playbook by the Ansible that has ansible.posix."""
