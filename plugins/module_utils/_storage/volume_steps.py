@@ -210,13 +210,17 @@ class MakeVolume(VolumeStep):
         with contextlib.ExitStack() as held:
             with _alone(self.disks, hidden, progress):
                 if not self.disks.there(kept):
-                    self.disks.remove(hidden)
-                    with self.disks.made(hidden, source["size"], {"key": source["key"]}) as target:
-                        self._fill(source, target, progress)
-                    self.disks.frozen(hidden)
-                    self.disks.publish(hidden, kept)
+                    self._keep(source, hidden, kept, progress)
                 name = held.enter_context(self.disks.held(kept))
             yield name
+
+    def _keep(self, source: dict[str, t.Any], hidden: str, kept: str, progress: deadline.Progress) -> None:
+        """Make that copy."""
+        self.disks.remove(hidden)
+        with self.disks.made(hidden, source["size"], {"key": source["key"]}) as target:
+            self._fill(source, target, progress)
+        self.disks.frozen(hidden)
+        self.disks.publish(hidden, kept)
 
     def _partial(self, source: dict[str, t.Any]) -> str:
         return self.disks.aside(self.disks.image(source["key"]), probe.host_mark())
