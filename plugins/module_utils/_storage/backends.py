@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
 from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, users
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed
 from ansible_collections.microvm.host.plugins.module_utils._storage.kinds import Backend
 
 if t.TYPE_CHECKING:
@@ -188,6 +188,8 @@ class Backends:
     def _absent(self, wanted: Backend, seen: Seen, row: registry.Row | None) -> Plan:
         if row is None:
             return Plan(wanted.name, {}, {})
+        from ansible_collections.microvm.host.plugins.module_utils._storage import users
+
         volumes = seen.volumes.get(wanted.name, [])
         if volumes:
             raise HostError(
