@@ -127,7 +127,8 @@ options:
       description:
         - Only prove O(password) and O(mutual_password), or those at rest where they are blank, by one login, also in
           check mode.
-        - Nothing is changed.
+        - Nothing is changed; with O(state=absent) it is refused.
+        - A target that admits this host without CHAP proves nothing, which is an error (V(refused)).
       type: bool
       default: false
     state:

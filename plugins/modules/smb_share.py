@@ -151,7 +151,7 @@ options:
     secret_check:
       description:
         - Only prove O(password), or the one at rest when it is blank, by one login, also in check mode.
-        - Nothing is changed.
+        - Nothing is changed; with O(state=absent) it is refused.
       type: bool
       default: false
     timeout:

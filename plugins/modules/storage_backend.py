@@ -179,7 +179,7 @@ options:
       description:
         - Only prove the secret that is given, or the one at rest when it is blank, by one login, also in check mode;
           for O(kind=smb) and O(kind=iscsi_lvm).
-        - Nothing is changed.
+        - Nothing is changed; with O(state=absent) it is refused.
         - By default V(false).
       type: bool
     portal:

@@ -50,7 +50,7 @@ class Backends:
         name = names.name(item["name"], prefix + "name")
         kind, state = item.get("kind"), item["state"]
         seconds = names.seconds(item["timeout"], prefix + "timeout")
-        config, base, key = None, "", ""
+        config, base, key, check = None, "", "", secret.only_checked(item, prefix)
         if kind is None and state == "present":
             raise HostError(
                 "invalid", "%skind is required" % prefix, "one of %s" % ", ".join(kinds.KINDS), prefix + "kind"
@@ -74,7 +74,7 @@ class Backends:
             bool(item["enabled"]),
             default,
             key,
-            bool(item.get("secret_check")),
+            check,
         )
 
     def together(self, wanted: t.Sequence[Backend]) -> None:

@@ -106,10 +106,10 @@ def takeover(item: dict[str, t.Any], prefix: str) -> str:
 
 
 def secrets(item: dict[str, t.Any], prefix: str) -> Secrets:
-    """The secrets of an item. Raises ``invalid``, and shows them to nobody."""
+    """The secrets of an item; a blank one is kept. Raises ``invalid``, and shows them to nobody."""
     found: dict[str, str | None] = {}
     for key, name in (("password", "username"), ("mutual_password", "mutual_username")):
-        given = item.get(key)
+        given = item.get(key) or None
         if given is not None and item.get(name) is None:
             raise HostError("invalid", "%s%s without %s" % (prefix, key, name), field=prefix + key)
         found[key] = secret.value(given, prefix + key, iscsi.LONGEST_VALUE) if given is not None else None

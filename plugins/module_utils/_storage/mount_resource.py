@@ -48,7 +48,7 @@ class Mounts:
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
         state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
-        asked = None
+        asked, check = None, secret.only_checked(item, prefix)
         by_name = state in ("absent", "unmounted") and item.get("name") is not None
         if not by_name or any(item.get(key) is not None for key in self.system.KEYS):
             read_only = item["read_only"] if given.get("read_only") is not None else None
@@ -56,7 +56,7 @@ class Mounts:
         if item.get("name") is not None:
             name = names.name(item["name"], prefix + "name")
         if asked is None:
-            return Mount(name, state, seconds, None)
+            return Mount(name, state, seconds, None, check)
         if item.get("name") is None:
             name = names.slug(self.system.source(asked))
         base = names.mount_path(item["mount_base"], prefix + "mount_base")
@@ -75,7 +75,7 @@ class Mounts:
             seconds=seconds,
             secret=secret.keep(given_secret(item, prefix)) if given_secret else "",
         )
-        return Mount(name, state, seconds, use, bool(item.get("secret_check")))
+        return Mount(name, state, seconds, use, check)
 
     def _user(self, name: str) -> str:
         return "%s:%s" % (self.name, name)

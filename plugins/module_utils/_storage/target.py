@@ -192,7 +192,7 @@ def proven(use: Use, seen: iscsi_lvm.Observed) -> Plan:
             raise HostError("refused", text, "switch CHAP on there, or leave username out", field="username")
         return {}
 
-    return Plan(use.name, {}, {}, proof=prove, seconds=use.seconds, notes={"secret_checked": True})
+    return Plan(use.name, {}, {}, proof=prove, seconds=use.seconds)
 
 
 def absent(name: str, user: str, seen: iscsi_lvm.Observed, seconds: int) -> Plan:

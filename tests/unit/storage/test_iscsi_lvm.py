@@ -58,7 +58,6 @@ def test_what_cannot_be_meant_is_refused_by_field(change: dict[str, Any], field:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"password": ""}, "password"),
         ({"password": "a\nb"}, "password"),
         ({"password": " padded-secret"}, "password"),
         ({"password": "x" * 256}, "password"),
@@ -80,7 +79,9 @@ def test_a_blank_password_keeps_that_of_the_record() -> None:
     wanted = iscsi_lvm.asked(CHAP, "")
     given = iscsi_lvm.chap(wanted, Secrets("lab-secret-14"), {})
     record = iscsi_lvm.settings(wanted, given)
-    kept = iscsi_lvm.chap(wanted, Secrets(), record)
+    blank = iscsi_lvm.secrets({**CHAP, "password": "", "mutual_password": ""}, "")
+    assert blank == iscsi_lvm.secrets({**CHAP, "password": None}, "") == Secrets()
+    kept = iscsi_lvm.chap(wanted, blank, record)
     assert kept == given
     with pytest.raises(HostError, match="password is required"):
         iscsi_lvm.chap(wanted, Secrets(), {})
