@@ -18,19 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from tests.canary.needles import needles, where
+from tests.contract.snapshot import HOST
 from tests.gates.paths import MIRROR, environment
-from tests.lab import Host, Lab
-from tests.lab.samba import SmbServer
+from tests.lab import Host, IscsiServer, Lab, SmbServer
+from tests.lab.target import iqn
 
-HOST = "hv1"
-ALLOWED = ("/etc/microvm/credentials/",)
+ALLOWED = ("/etc/microvm/credentials/", "/var/lib/iscsi/nodes/", "/etc/iscsi/nodes/")
 """Where secrets are at rest on a host, readable by root only."""
 TEMPORARY = ["/tmp", "/var/tmp", "/dev/shm", "/root/.ansible", "/home/admin/.ansible", "/run/microvm"]
 HERE = Path(__file__).parent
 RUN_SECONDS = 400
+SHARE = {"server": "smb1", "username": "svc"}
+LUN = {"portal": "san1", "iqn": iqn("mutual"), "lun": 1, "username": "host2", "mutual_username": "san", "timeout": 60}
+"""What is beside the secrets in an item; its name and place are the caller's."""
 
 
 def made() -> str:
@@ -40,16 +44,12 @@ def made() -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """``old`` is the password on the server, ``new`` shall be, ``wrong`` never was."""
+    """``old`` is this host's on the servers, ``new`` shall be, ``wrong`` never was; ``target`` is the target's own."""
 
     old: str = field(default_factory=made)
     new: str = field(default_factory=made)
     wrong: str = field(default_factory=made)
-
-    @property
-    def all(self) -> list[str]:
-        """Every one."""
-        return [self.old, self.new, self.wrong]
+    target: str = field(default_factory=made)
 
 
 @dataclass
@@ -62,15 +62,15 @@ class Seen:
 
 
 class Rig:
-    """A lab with a Samba server, a project with a vault, and what is to be kept secret."""
+    """A lab with its servers, a project with a vault, and what is to be kept secret."""
 
     def __init__(self, lab: Lab, scratch: Path) -> None:
-        server = lab.servers["smb1"]
-        assert isinstance(server, SmbServer)
-        self.lab, self.smb, self.scratch = lab, server, scratch
+        smb, san = lab.servers["smb1"], lab.servers["san1"]
+        assert isinstance(smb, SmbServer) and isinstance(san, IscsiServer)
+        self.lab, self.smb, self.san, self.scratch = lab, smb, san, scratch
         self.host: Host = lab.hosts[HOST]
         self.secrets = Secrets()
-        self.needles = needles(self.secrets.all)
+        self.needles = needles(vars(self.secrets).values())
         self.began = float(self.host.ssh("date +%s").stdout) - 1
         self.host.put(HERE / "watch.py", "/tmp/watch.py")
         self.host.put(HERE / "search.py", "/tmp/search.py")
@@ -83,13 +83,23 @@ class Rig:
         shutil.copy(self.lab.inventory, self.project / "hosts.yml")
         (self.scratch / "password").write_text("example")
         self.lib = VaultLib([("default", VaultSecret(b"example"))])
-        lines = [f"canary_{name}: {getattr(self.secrets, name)}\n" for name in ("old", "new", "wrong")]
-        self.vault.write_bytes(self.lib.encrypt("".join([f"vault_share: {self.secrets.old}\n", *lines])))
-        backend = {"name": "share", "kind": "smb", "server": "smb1", "share": "vms", "username": "svc"}
-        mount = {"name": "mount", "server": "smb1", "share": "vms2", "username": "svc"}
-        password = {"password": "{{ vault_share }}"}
-        variables = {"storage_backends": [{**backend, **password}], "storage_smb_shares": [{**mount, **password}]}
+        lines = [f"canary_{name}: {secret}\n" for name, secret in vars(self.secrets).items()]
+        lines += [f"vault_{name}: {self.secrets.old}\n" for name in ("share", "lun")]
+        self.vault.write_bytes(self.lib.encrypt("".join(lines)))
+        share = {"password": "{{ vault_share }}", **SHARE}
+        lun = {"password": "{{ vault_lun }}", "mutual_password": "{{ canary_target }}", **LUN}
+        backends = [
+            {"name": "share", "kind": "smb", "share": "vms", **share},
+            {"name": "lun", "kind": "iscsi_lvm", "vg": "vg_lun", "initialize": "vg_lun", **lun},
+        ]
+        mount = {"name": "mount", "share": "vms2", **share}
+        variables = {"storage_backends": backends, "storage_smb_shares": [mount]}
         (self.vault.parent / "main.yml").write_text(json.dumps(variables))
+
+    def in_vault(self, name: str) -> str:
+        """What the vault has by now."""
+        found: dict[str, str] = yaml.safe_load(self.lib.decrypt(self.vault.read_bytes()))
+        return found[name]
 
     def environment(self, pipelining: bool = True) -> dict[str, str]:
         """Everything that Ansible can be made to write down is written into ``scratch``."""

@@ -8,18 +8,22 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.canary.needles import needles, where
-from tests.canary.rig import Rig, wait_for
+from tests.canary.rig import LUN, SHARE, Rig, wait_for
 from tests.contract.specs import controller_names, names, read
 from tests.gates.paths import MIRROR
+from tests.lab.container import Container
+from tests.lab.target import iqn
+from tests.machines import guests
 
 PLAYBOOKS = sorted(path.stem for path in (MIRROR / "playbooks").glob("*.yml"))
 ROLES = sorted(path.name for path in (MIRROR / "roles").iterdir())
-OLD, NEW, WRONG = "{{ canary_old }}", "{{ canary_new }}", "{{ canary_wrong }}"
+OLD, WRONG, TARGET = "{{ canary_old }}", "{{ canary_wrong }}", "{{ canary_target }}"
 Call = dict[str, Any]
 
 
@@ -35,59 +39,131 @@ def with_secrets() -> dict[str, set[str]]:
     return {name: options for name, options in found.items() if options}
 
 
-SHARE = {"server": "smb1", "share": "vms2", "username": "svc"}
-FIXTURES: dict[str, dict[str, Any]] = {
-    "smb_share": {"name": "canary", **SHARE},
-    "storage_backend": {"name": "canary", "kind": "smb", **SHARE},
-    "vault_secret": {"name": "vault_new", "file": "{{ inventory_dir }}/group_vars/microvm_hosts/vault.yml"},
+@dataclass(frozen=True)
+class Fixture:
+    """An item that gets along; ``secrets`` are those of its options that are tried, with what is right.
+
+    ``other``: what makes a second item of it, for which the secret is wrong.
+    """
+
+    module: str
+    item: Call
+    secrets: dict[str, str]
+    other: Call
+
+
+SMB = Fixture("storage_backend", {"kind": "smb", "share": "vms2", **SHARE}, {"password": OLD}, {"share": "vms"})
+CHAP = {"iqn": iqn("chap"), "username": "host", "vg": "vg_other", "initialize": "vg_other"}
+GROUP = {**LUN, "vg": "vg_canary", "initialize": "vg_canary"}
+FIXTURES = {
+    "smb_share": Fixture("smb_share", {"share": "vms2", **SHARE}, SMB.secrets, SMB.other),
+    "iscsi_lvm": Fixture("iscsi_lvm", GROUP, {"password": OLD, "mutual_password": TARGET}, CHAP),
+    "backend_smb": SMB,
+    "backend_iscsi_lvm": Fixture(
+        "storage_backend", {"kind": "iscsi_lvm", **GROUP, "password": OLD}, {"mutual_password": TARGET}, CHAP
+    ),
+    "vault_secret": Fixture(
+        "vault_secret", {"file": "{{ inventory_dir }}/group_vars/microvm_hosts/vault.yml"}, {"value": OLD}, {}
+    ),
 }
-"""Of each module with secrets an item that gets along; the rest is made of it."""
+"""For each option with a secret."""
 
 
-def calls(module: str) -> Iterator[Call]:
+def calls(fixture: Fixture) -> Iterator[Call]:
     """What users do with a secret, and what they do wrong."""
-    spec, item = read(module), FIXTURES[module]
-    (secret,) = with_secrets()[module]
+    spec, item = read(fixture.module), {"name": "canary", **fixture.item, **fixture.secrets}
+    first = next(iter(fixture.secrets))
 
     def call(check: bool = False, /, **options: Any) -> Call:
-        return {f"microvm.host.{module}": {**item, **options}, "check_mode": check}
+        return {f"microvm.host.{fixture.module}": {**item, **options}, "check_mode": check}
 
-    yield from (call(check, **{secret: OLD}) for check in (True, False, False))
-    yield {
-        f"microvm.host.{module}": {spec.plural: [{**item, secret: OLD}, {**item, "name": "other_one", secret: WRONG}]}
-    }
-    yield from (call(check, **{secret: WRONG}) for check in (True, False))
-    if "secret_check" in spec.item:
-        yield from (
-            call(check, **{secret: value, "secret_check": True}) for check in (True, False) for value in (OLD, WRONG)
-        )
-    yield call(**{secret: OLD + "\n"})
-    yield call(**{secret: OLD + "{{ '\\0' }}"})
-    yield call(**{secret: [OLD]})
-    yield call(**{secret: {"a": OLD}})
-    yield call(**{secret + "s": OLD})
-    yield {f"microvm.host.{module}": {spec.plural: [{**item, secret[:-1]: OLD}]}}
-    yield call(**{secret: OLD, "timeout": 0})
-    yield call(**{secret: OLD, "state": "nonsense"})
+    def listed(*items: Call) -> Call:
+        return {f"microvm.host.{fixture.module}": {spec.plural: list(items)}}
+
+    yield from (call(check) for check in (True, False, False))
+    yield listed(item, {**item, "name": "other_one", **fixture.other, first: WRONG})
+    for secret, right in fixture.secrets.items():
+        yield from (call(check, **{secret: WRONG}) for check in (True, False))
+        if "secret_check" in spec.item:
+            tried = [(check, value) for check in (True, False) for value in (right, WRONG, "")]
+            yield from (call(check, **{secret: value, "secret_check": True}) for check, value in tried)
+        yield from (call(**{secret: value}) for value in (right + "\n", right + "{{ '\\0' }}", [right], {"a": right}))
+        yield call(**{secret + "s": right})
+        yield listed({**item, secret[:-1]: right})
+    yield call(timeout=0)
+    yield call(state="nonsense")
     yield call(state="absent")
 
 
+def asked(password: Any, target: Any) -> Call:
+    """Servers, asked for what they offer by somebody with a password."""
+    smb = {"kind": "smb", "server": "smb1", "username": "svc", "password": password}
+    lun = {"kind": "iscsi_lvm", **{key: LUN[key] for key in ("portal", "username", "mutual_username")}}
+    return {"discover": [smb, {**lun, "password": password, "mutual_password": target}]}
+
+
+ASKING: dict[str, list[Call]] = {
+    "host_info": [
+        *(asked(*pair) for pair in ((OLD, TARGET), (WRONG, TARGET), (OLD, WRONG), ("", ""))),
+        *(asked(value, TARGET) for value in (OLD + "\n", [OLD], {"a": OLD})),
+        {"discover": [{"kind": "smb", "server": "smb1", "passwd": OLD}]},
+        {"discover": {"kind": "smb", "password": OLD}},
+    ]
+}
+"""Of modules that only tell, calls with secrets."""
+
+
 def test_every_module_with_secrets_has_a_fixture() -> None:
-    assert set(with_secrets()) == set(FIXTURES)
-    assert all(len(options) == 1 for options in with_secrets().values())
+    have: dict[str, set[str]] = {}
+    for fixture in FIXTURES.values():
+        have.setdefault(fixture.module, set()).update(fixture.secrets)
+    changing = {name: options for name, options in with_secrets().items() if read(name).plural}
+    assert have == changing
+    assert with_secrets().keys() - changing.keys() <= ASKING.keys()
 
 
-@pytest.mark.parametrize("module", FIXTURES)
-def test_modules_show_no_secret(rig: Rig, module: str) -> None:
-    tasks = list(calls(module))
+@pytest.mark.parametrize("module", ASKING)
+def test_modules_that_tell_show_no_secret(rig: Rig, module: str) -> None:
+    with rig.watching() as seen:
+        rig.run(rig.tasks([{f"microvm.host.{module}": call} for call in ASKING[module]]))
+    assert len(rig.results()) == len(ASKING[module])
+    assert (seen.on_host, seen.here) == ({}, {})
+    assert rig.leaks() == []
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_modules_show_no_secret(rig: Rig, name: str) -> None:
+    tasks = list(calls(FIXTURES[name]))
+    tasks.insert(3, {"microvm.host.host_info": {"refresh": True}})
     with rig.watching() as seen:
         rig.run(rig.tasks(tasks))
     results = rig.results()
     assert len(results) == len(tasks)
-    assert any(result.get("changed") for result in results)
+    assert [result["changed"] for result in results[:3]] == [True, True, False]
+    assert not results[3]["failed"] and results[-1]["changed"]
     assert {"invalid"} <= {result["error"]["kind"] for result in results if result["failed"] and "error" in result}
     assert (seen.on_host, seen.here) == ({}, {})
     assert seen.looks > 5
+    assert rig.leaks() == []
+
+
+def test_a_machine_shows_no_secret(rig: Rig) -> None:
+    """The file is the user's. systemd has a copy for the one unit while it runs; the guest gets it from there."""
+    file, copy = "/etc/canary-token", "/run/credentials/microvm@canary.service/token"
+    rig.host.ssh(f"umask 077; cat > {file}", stdin=rig.secrets.old)
+    item = {"name": "canary", "kernel": guests.TOY, "memory": "64MiB", "credentials": {"token": file}}
+    tasks: list[Call] = [{"microvm.host.microvm": item, "check_mode": check} for check in (True, False)]
+    tasks += [{"microvm.host.microvm": {**item, **more}} for more in ({"state": "restarted"}, {"kernel": "/nowhere"})]
+    with rig.watching() as seen:
+        rig.run(rig.tasks([*tasks, {"microvm.host.host_info": {}}]))
+        running = rig.on_disk()
+        rig.run(rig.tasks([{"microvm.host.microvm": {"name": "canary", "state": "absent"}}]))
+    results = rig.results()
+    assert [result["failed"] for result in results] == [False, False, False, True, False, False], results
+    assert sorted(path for path, dummy, dummy2 in running) == [file, copy]
+    assert [mode & 0o077 for path, mode, dummy in running] == [0, 0], "nobody else reads it"
+    assert (seen.on_host, seen.here) == ({}, {})
+    rig.host.ssh(f"rm {file}")
     assert rig.leaks() == []
 
 
@@ -123,32 +199,47 @@ def test_playbooks_and_roles_show_no_secret(rig: Rig) -> None:
         ("rotate_credentials", [*rotate, "-e", f"@{wrong}"], False),
         ("rotate_credentials", [*rotate, "-e", f"@{given}", "--check"], False),
         ("rotate_credentials", [*rotate, *set_it, "-e", f"@{given}"], True),
+    ]
+    lun = ["-e", "rotate_backend=lun", "-e", "rotate_variable=vault_lun", "-e", f"@{given}"]
+    later: list[tuple[str, list[str], bool]] = [
+        ("rotate_credentials", lun, True),
+        ("site", [], True),
         ("report", [], True),
         ("remove", [], True),
     ]
-    assert sorted({playbook for playbook, dummy, dummy2 in life}) == PLAYBOOKS
+    assert sorted({playbook for playbook, dummy, dummy2 in [*life, *later]}) == PLAYBOOKS
     text = "".join((MIRROR / "playbooks" / f"{name}.yml").read_text() for name in PLAYBOOKS)
     assert [role for role in ROLES if f"microvm.host.{role}\n" not in text] == []
     with rig.watching() as seen:
         done = [(playbook, rig.run(f"microvm.host.{playbook}", *arguments) == 0) for playbook, arguments, dummy in life]
+    rig.san.set_secret("host2", rig.secrets.new)  # the server's own tool takes it as an argument
+    with rig.watching() as then:
+        done += [
+            (playbook, rig.run(f"microvm.host.{playbook}", *arguments) == 0) for playbook, arguments, dummy in later
+        ]
         at_rest = rig.on_disk()
     output = (rig.scratch / "output").read_text()
-    assert done == [(playbook, works) for playbook, dummy, works in life], output[-6000:]
-    assert (seen.on_host, seen.here) == ({}, {})
+    assert done == [(playbook, works) for playbook, dummy, works in [*life, *later]], output[-6000:]
+    assert (seen.on_host, seen.here, then.on_host, then.here) == ({}, {}, {}, {})
     assert rig.leaks() == []
     assert [path for path, dummy, dummy2 in at_rest] == [], "remove leaves no secret"
-    assert f"vault_share: {rig.secrets.new}" in rig.lib.decrypt(rig.vault.read_bytes()).decode().replace('"', "")
+    assert [rig.in_vault(name) for name in ("vault_share", "vault_lun")] == [rig.secrets.new] * 2
 
 
 WAITING = "pgrep -xf /usr/bin/python3"
 """A module on its way: with pipelining it is an interpreter without arguments."""
 
 
-@pytest.mark.parametrize("how", ["INT", "ABRT", "KILL", "ansible"])
-def test_a_crash_shows_no_secret(rig: Rig, how: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "how"), [*(("backend_smb", how) for how in ("INT", "ABRT", "KILL", "ansible")),
+                      *(("backend_iscsi_lvm", how) for how in ("INT", "KILL"))]
+)  # fmt: skip
+def test_a_crash_shows_no_secret(rig: Rig, name: str, how: str) -> None:
     """The server is silent, so that the module waits with the secret in its hands."""
-    item = {**FIXTURES["storage_backend"], "password": OLD, "timeout": 30}
-    rig.smb.pause()
+    server: Container = {"backend_smb": rig.smb, "backend_iscsi_lvm": rig.san}[name]
+    fixture = FIXTURES[name]
+    item = {"name": "canary", **fixture.item, **fixture.secrets, "timeout": 30}
+    server.pause()
     try:
         with rig.watching() as seen:
             with rig.start(rig.tasks([{"microvm.host.storage_backend": item}])) as process:
@@ -160,14 +251,35 @@ def test_a_crash_shows_no_secret(rig: Rig, how: str) -> None:
                 process.wait(120)
             rig.host.ssh("pkill -xf /usr/bin/python3", check=False)
     finally:
-        rig.smb.resume()
+        server.resume()
     assert (seen.on_host, seen.here) == ({}, {})
+    assert rig.leaks() == []
+
+
+RECORD = f"grep -rls auth.password /var/lib/iscsi/nodes/{iqn('mutual')}"
+"""The node record with a secret in it."""
+
+
+def test_a_crash_with_the_secret_at_rest_leaves_it_nowhere_else(rig: Rig) -> None:
+    """Killed between the node record and the commit; the next run settles it, and one more takes all away."""
+    fixture = FIXTURES["backend_iscsi_lvm"]
+    item = {"name": "canary", **fixture.item, **fixture.secrets}
+    with rig.watching() as seen:
+        with rig.start(rig.tasks([{"microvm.host.storage_backend": item}])) as process:
+            wait_for(lambda: rig.host.ssh(RECORD, check=False).stdout, 60, "the node record")
+            rig.host.ssh(f"kill -KILL $({WAITING} | head -1)", check=False)
+            process.wait(120)
+        assert rig.leaks() == []
+        rig.run(rig.tasks([{"microvm.host.storage_backend": each} for each in (item, {**item, "state": "absent"})]))
+    assert not any(result["failed"] for result in rig.results()[-2:]), rig.results()[-2:]
+    assert (seen.on_host, seen.here) == ({}, {})
+    assert rig.on_disk() == []
     assert rig.leaks() == []
 
 
 def test_without_pipelining_ansible_writes_the_arguments_of_modules(rig: Rig) -> None:
     """Not ours to prevent, and documented; it also shows that the watch sees what there is to see."""
-    item = {**FIXTURES["storage_backend"], "password": OLD}
+    item = {"name": "canary", **SMB.item, **SMB.secrets}
     with rig.watching() as seen:
         assert rig.run(rig.tasks([{"microvm.host.storage_backend": item}]), pipelining=False) == 0
     assert [path for path in seen.on_host if "/.ansible/tmp/" in path] == list(seen.on_host) != []

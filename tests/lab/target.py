@@ -39,6 +39,14 @@ TARGETS: dict[str, Target] = {
 }
 """By the last part of their name: iqn.2026-01.lab:NAME."""
 
+ACCOUNTS: dict[str, tuple[str, str]] = {
+    f"--tid {tid}{way}": account
+    for tid, target in enumerate(TARGETS.values(), 1)
+    for way, account in (("", target.account), (" --outgoing", target.mutual))
+    if account
+}
+"""User and secret of each account, by the words of tgtadm for where it is bound."""
+
 
 def iqn(name: str) -> str:
     """The full name of a target."""
@@ -106,11 +114,21 @@ class IscsiServer(Container):
         return [value for key, dummy, value in words if key == "Initiator"]
 
     def change_secret(self, user: str, old: str, new: str) -> None:
-        """Another secret of an account; sessions go on."""
-        (tid,) = [number for number, each in enumerate(TARGETS.values(), 1) if each.account == (user, old)]
+        """Another secret of an account that has ``old``; sessions go on."""
+        assert (user, old) in ACCOUNTS.values(), f"{user} has another secret"
+        self.set_secret(user, new)
+
+    def set_secret(self, user: str, new: str) -> None:
+        """Another secret of an account, a host's or a target's own; sessions go on."""
+        (where,) = [place for place, (name, dummy) in ACCOUNTS.items() if name == user]
         self.administer(f"--op delete --mode account --user {user}")
         self.administer(f"--op new --mode account --user {user} --password {new}")
-        self.administer(f"--op bind --mode account --tid {tid} --user {user}")
+        self.administer(f"--op bind --mode account {where} --user {user}")
+
+    def reset_secrets(self) -> None:
+        """The first secret of each account again."""
+        for user, secret in ACCOUNTS.values():
+            self.set_secret(user, secret)
 
     def administer(self, arguments: str) -> str:
         """Run tgtadm on the server."""
@@ -125,11 +143,9 @@ def setup() -> str:
         for lun in range(1, target.luns + 1):
             disk = f"--lun {lun} --backing-store /luns/{name}-{lun}.img"
             lines.append(f"tgt --op new --mode logicalunit --tid {tid} {disk}")
-        for account, way in ((target.account, ""), (target.mutual, " --outgoing")):
-            if account:
-                user, secret = account
-                lines.append(f"tgt --op new --mode account --user {user} --password {secret}")
-                lines.append(f"tgt --op bind --mode account --tid {tid} --user {user}{way}")
         lines.append(f"tgt --op bind --mode target --tid {tid} --initiator-address ALL")
+    for where, (user, secret) in ACCOUNTS.items():
+        lines.append(f"tgt --op new --mode account --user {user} --password {secret}")
+        lines.append(f"tgt --op bind --mode account {where} --user {user}")
     lines.append("touch /luns/ready")
     return "\n".join(lines) + "\n"
