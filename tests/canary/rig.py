@@ -12,7 +12,6 @@ import string
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,10 +188,3 @@ class Rig:
             if path.is_file() and not path.is_symlink():
                 found += [f"{path.name}: {text!r}" for text in where(path.read_bytes(), self.needles)]
         return found
-
-
-def wait_for(condition: Any, seconds: float, what: str) -> None:
-    """Until ``condition()`` is true; AssertionError after ``seconds``."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"{what}: not within {seconds:g} s"

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.canary.needles import needles, where
-from tests.canary.rig import LUN, SHARE, Rig, wait_for
+from tests.canary.rig import LUN, SHARE, Rig
 from tests.contract.specs import controller_names, names, read
 from tests.gates.paths import MIRROR
 from tests.lab.container import Container
+from tests.lab.daemon import wait_until
 from tests.lab.target import iqn
 from tests.machines import guests
 
@@ -243,7 +244,7 @@ def test_a_crash_shows_no_secret(rig: Rig, name: str, how: str) -> None:
     try:
         with rig.watching() as seen:
             with rig.start(rig.tasks([{"microvm.host.storage_backend": item}])) as process:
-                wait_for(lambda: rig.host.ssh(WAITING, check=False).stdout, 60, "the module")
+                wait_until(lambda: bool(rig.host.ssh(WAITING, check=False).stdout), 60, "the module")
                 if how == "ansible":
                     process.kill()
                 else:
@@ -266,7 +267,7 @@ def test_a_crash_with_the_secret_at_rest_leaves_it_nowhere_else(rig: Rig) -> Non
     item = {"name": "canary", **fixture.item, **fixture.secrets}
     with rig.watching() as seen:
         with rig.start(rig.tasks([{"microvm.host.storage_backend": item}])) as process:
-            wait_for(lambda: rig.host.ssh(RECORD, check=False).stdout, 60, "the node record")
+            wait_until(lambda: bool(rig.host.ssh(RECORD, check=False).stdout), 60, "the node record")
             rig.host.ssh(f"kill -KILL $({WAITING} | head -1)", check=False)
             process.wait(120)
         assert rig.leaks() == []

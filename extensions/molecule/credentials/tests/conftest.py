@@ -87,6 +87,14 @@ class Rotation:
         self, *arguments: str, kept: Kept = SHARE, secret: str = "", server: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Rotate to ``secret``, or to a generated one; ``server``: the task file sets it there."""
+        with self.start(*arguments, kept=kept, secret=secret, server=server) as process:
+            said, dummy = process.communicate(timeout=RUN_SECONDS)
+        return subprocess.CompletedProcess(process.args, process.returncode, said, "")
+
+    def start(
+        self, *arguments: str, kept: Kept = SHARE, secret: str = "", server: bool = False
+    ) -> subprocess.Popen[str]:
+        """Begin what ``run`` does, in a process group of its own."""
         argv = [sys.executable, "-c", SET, self.lab.name, *kept.setter]
         command = {"argv": argv, "chdir": str(MIRROR), "stdin": "{{ rotate_new }}", "stdin_add_newline": False}
         (self.directory / "set.yml").write_text(json.dumps([{"ansible.builtin.command": command}]))
@@ -107,15 +115,15 @@ class Rotation:
         (self.directory / "rotate.yml").write_text(json.dumps(play))
         password = Path(__file__).parents[1] / "password.txt"
         env = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_VAULT_PASSWORD_FILE": str(password)}
-        return subprocess.run(
+        return subprocess.Popen(
             ["ansible-playbook", "--inventory", str(self.lab.inventory), *arguments, "rotate.yml"],
             cwd=self.directory,
             env=environment() | env,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=RUN_SECONDS,
-            check=False,
+            start_new_session=True,
         )
 
     def secrets(self) -> dict[str, Any]:
