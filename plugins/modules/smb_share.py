@@ -420,13 +420,13 @@ shares:
       sample: 0.021
     pending_remount:
       description:
-        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), and
-          mounts below it.
+        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), those of
+          a machine as C(machine NAME (pid)), and mounts below it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
       returned: when a change is pending
       type: list
       elements: str
-      sample: ["qemu-system-x86 (4711)"]
+      sample: ["machine web1 (4711)", "bash (4712)"]
     not_probed:
       description: What only the run can find out, as check mode does no more than open a connection.
       returned: in check mode, when the item would be mounted

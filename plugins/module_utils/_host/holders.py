@@ -12,11 +12,15 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
 
+MACHINES = ("microvm", "microvm-fs")
+"""Units of machines and of the daemons for their directories, up to the ``@``."""
+
 
 def of_mount(path: str) -> list[str]:
     """Who uses the mount at ``path``: ``name (pid)`` per process, then the mounts on or below it, sorted.
 
-    A process of another mount namespace that holds a copy of the mount is named too, ``name (pid, own namespace)``.
+    A process of another mount namespace that holds a copy of the mount is named too, ``name (pid, own namespace)``. One
+    that runs a machine, or serves a directory to it, has the name ``machine NAME``.
     """
     table = mounts.table()
     stack = mounts.stack_at(path, table)
@@ -69,5 +73,11 @@ def _link(path: str) -> t.Iterator[str]:
 
 
 def _name(pid: str) -> str:
+    """What people call a process. Its unit is the last part of its control group (cgroups(7))."""
+    with open("/proc/%s/cgroup" % pid, encoding="utf-8", errors="replace") as file:
+        unit = os.path.basename(file.read().strip())
+    kind, at, machine = unit.partition("@")
+    if at and kind in MACHINES and machine.endswith(".service"):
+        return "machine " + machine[: -len(".service")].partition("@")[0]
     with open("/proc/%s/comm" % pid, encoding="utf-8", errors="replace") as file:
         return file.read().strip()

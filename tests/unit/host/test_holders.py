@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 import subprocess
 import sys
@@ -58,3 +59,19 @@ def test_a_process_next_to_it(mount: pathlib.Path) -> None:
 
 def test_what_is_no_mount(mount: pathlib.Path) -> None:
     assert holders.of_mount(str(mount / "sub")) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("0::/microvm.slice/microvm@web-1.a.service", "machine web-1.a"),
+        ("0::/microvm.slice/microvm-fs@web1@home.service", "machine web1"),
+        ("0::/system.slice/microvm-recover.service", "python3"),
+        ("0::/user.slice/user-0.slice/session-1.scope", "python3"),
+        ("0::/", "python3"),
+    ],
+)
+def test_machines_go_by_their_names(monkeypatch: pytest.MonkeyPatch, group: str, name: str) -> None:
+    files = {"/proc/7/cgroup": group + "\n", "/proc/7/comm": "python3\n"}
+    monkeypatch.setattr("builtins.open", lambda path, **how: io.StringIO(files[path]))
+    assert holders._name("7") == name
