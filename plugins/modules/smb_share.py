@@ -420,8 +420,8 @@ shares:
       sample: 0.021
     pending_remount:
       description:
-        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), those of
-          a machine as C(machine NAME (pid)), and mounts below it.
+        - Who holds the mount, when a change has to wait until it is no longer used; processes as C(name (pid)), those
+          of a machine as C(machine NAME (pid)), and mounts below it.
         - The change is proven and stored, and made by the first run that finds the mount free, or at boot.
       returned: when a change is pending
       type: list
