@@ -162,7 +162,9 @@ def test_a_machine_shows_no_secret(rig: Rig) -> None:
     results = rig.results()
     assert [result["failed"] for result in results] == [False, False, False, True, False, False], results
     assert sorted(path for path, dummy, dummy2 in running) == [file, copy]
-    assert [mode & 0o077 for path, mode, dummy in running] == [0, 0], "nobody else reads it"
+    assert [mode & 0o007 for path, mode, dummy in running] == [0, 0], (
+        "the group's bits are the mask of an ACL for the one user"
+    )
     assert (seen.on_host, seen.here) == ({}, {})
     rig.host.ssh(f"rm {file}")
     assert rig.leaks() == []
