@@ -15,6 +15,7 @@ import pytest
 
 from tests.canary.needles import needles, where
 from tests.canary.rig import LUN, SHARE, Rig
+from tests.contract.snapshot import HOST
 from tests.contract.specs import controller_names, names, read
 from tests.gates.paths import MIRROR
 from tests.lab.container import Container
@@ -207,6 +208,7 @@ def test_playbooks_and_roles_show_no_secret(rig: Rig) -> None:
     later: list[tuple[str, list[str], bool]] = [
         ("rotate_credentials", lun, True),
         ("site", [], True),
+        ("evacuate", ["-e", f"evacuate_from={HOST}", "-e", f"evacuate_to={HOST}"], True),
         ("report", [], True),
         ("remove", [], True),
     ]

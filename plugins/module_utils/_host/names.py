@@ -196,3 +196,12 @@ def _path(value: object, field: str, longest: int) -> str:
         if len(component.encode()) > LONGEST_COMPONENT:
             refuse(field, "%s has a component longer than %d bytes" % (shown(value), LONGEST_COMPONENT))
     return path
+
+
+def only_checked(item: t.Mapping[str, t.Any], prefix: str) -> bool:
+    """Whether the secret of an item is only to be proven. Raises ``invalid`` for an item that is to go."""
+    asked = bool(item.get("secret_check"))
+    if asked and item["state"] == "absent":
+        text = "%ssecret_check changes nothing, and state is absent" % prefix
+        raise HostError("invalid", text, "give one of them", field=prefix + "secret_check")
+    return asked

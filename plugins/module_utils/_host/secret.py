@@ -33,15 +33,6 @@ def of(key: str) -> t.Any:
     return _kept[key]
 
 
-def only_checked(item: t.Mapping[str, t.Any], prefix: str) -> bool:
-    """Whether the secret of an item is only to be proven. Raises ``invalid`` for an item that is to go."""
-    asked = bool(item.get("secret_check"))
-    if asked and item["state"] == "absent":
-        text = "%ssecret_check changes nothing, and state is absent" % prefix
-        raise HostError("invalid", text, "give one of them", field=prefix + "secret_check")
-    return asked
-
-
 def value(given: object, field: str, longest: int, spaces: bool = False) -> str:
     """A secret as the user gave it. Raises ``invalid`` without showing it: empty, a line end or NUL, too long, or
     (unless ``spaces``) a space at an end, which some files lose.

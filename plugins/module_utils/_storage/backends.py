@@ -50,7 +50,7 @@ class Backends:
         name = names.name(item["name"], prefix + "name")
         kind, state = item.get("kind"), item["state"]
         seconds = names.seconds(item["timeout"], prefix + "timeout")
-        config, base, key, check = None, "", "", secret.only_checked(item, prefix)
+        config, base, key, check = None, "", "", names.only_checked(item, prefix)
         if kind is None and state == "present":
             raise HostError(
                 "invalid", "%skind is required" % prefix, "one of %s" % ", ".join(kinds.KINDS), prefix + "kind"

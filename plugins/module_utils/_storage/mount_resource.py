@@ -48,7 +48,7 @@ class Mounts:
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Mount:
         """See Resource."""
         state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
-        asked, check = None, secret.only_checked(item, prefix)
+        asked, check = None, names.only_checked(item, prefix)
         by_name = state in ("absent", "unmounted") and item.get("name") is not None
         if not by_name or any(item.get(key) is not None for key in self.system.KEYS):
             read_only = item["read_only"] if given.get("read_only") is not None else None

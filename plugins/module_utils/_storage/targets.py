@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import with_tool
-from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
+from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, observed, target
 
@@ -45,7 +45,7 @@ class Targets:
         """See Resource."""
         state, seconds = item["state"], names.seconds(item["timeout"], prefix + "timeout")
         name = names.name(item["name"], prefix + "name") if item.get("name") is not None else ""
-        check = secret.only_checked(item, prefix)
+        check = names.only_checked(item, prefix)
         if state == "absent" or (state == "logged_out" and item.get("iqn") is None):
             if not name and item.get("iqn") is None:
                 raise HostError("invalid", "%sname is required" % prefix, "or iqn and lun", prefix + "name")
