@@ -15,6 +15,8 @@ author:
 description:
   - Returns everything that the registry of this collection and the kernel know about a host.
   - It changes nothing, needs nothing to be set up, and returns empty lists on a host that has nothing yet.
+  - With O(discover) it also asks servers what they offer, before a backend is made of it. Nothing else asks for that;
+    a mount or a LUN needs no discovery.
   - It never hangs, whatever servers are dead.
 extends_documentation_fragment:
   - microvm.host._attributes
@@ -32,6 +34,45 @@ options:
       - Seconds for the whole call. What has not answered after four fifths of it has the status V(unreachable).
     type: int
     default: 15
+  discover:
+    description:
+      - Servers to ask for their exports, shares or targets, all at once, at most 16. One that refuses or does not
+        answer is told as such in RV(discovered) and fails nothing.
+      - An NFS server is asked through NFS 4, on a mount that nobody sees; one that does not speak it through
+        C(showmount). A list of SMB shares needs C(smbclient) on the host. An iSCSI portal is asked by SendTargets, and
+        no node record is made.
+    type: list
+    elements: dict
+    suboptions:
+      kind:
+        description: What it serves, by the kind of backend that would be made of it.
+        type: str
+        required: true
+        choices: [nfs, smb, iscsi_lvm]
+      server:
+        description: Host name or address of the server, for V(nfs) and V(smb).
+        type: str
+      portal:
+        description: Where it listens, as C(host:port), for V(iscsi_lvm). The port is 3260 when omitted.
+        type: str
+      username:
+        description: Who asks, for V(smb), where it is a guest without, and for V(iscsi_lvm) with CHAP.
+        type: str
+      password:
+        description: The password of O(discover[].username). It is written nowhere.
+        type: str
+      domain:
+        description: Domain of the user, for V(smb).
+        type: str
+      mutual_username:
+        description: Name by which an iSCSI target must prove itself.
+        type: str
+      mutual_password:
+        description: Secret of the target.
+        type: str
+      initiator_name:
+        description: Name of the initiator that asks. By default the one in C(/etc/iscsi/initiatorname.iscsi).
+        type: str
 seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.nfs_export_mount
@@ -52,6 +93,13 @@ EXAMPLES = r"""
   loop: "{{ host.backends }}"
   loop_control:
     label: "{{ item.name }}"
+
+- name: Ask servers what they offer, to choose from
+  microvm.host.host_info:
+    discover:
+      - {kind: nfs, server: nas.example.com}
+      - {kind: smb, server: files.example.com, username: svc-microvm, password: "{{ vault_smb_lab }}"}
+      - {kind: iscsi_lvm, portal: san.example.com}
 
 - name: Stop here when a backend does not work
   ansible.builtin.assert:
@@ -428,6 +476,54 @@ orphans:
       path: /var/lib/microvm/mounts/nfs-prod-5e0c1b7a/db1-data.raw
       size: 10737418240
       owner: hv2
+discovered:
+  description: What the servers of O(discover) offer, in their order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The kind of O(discover[].kind).
+      returned: always
+      type: str
+    server:
+      description: The server, with V(nfs) and V(smb).
+      returned: when it was given
+      type: str
+    portal:
+      description: The portal, with V(iscsi_lvm).
+      returned: when it was given
+      type: str
+    offers:
+      description:
+        - What there is for this host, by the names of the options of M(microvm.host.storage_backend).
+        - C(export) of each export; C(share) and C(comment) of each share; C(iqn) and C(portals) of each target.
+      returned: always; empty when it did not answer
+      type: list
+      elements: dict
+    error:
+      description: Why there is no answer, as RV(error), and the C(message).
+      returned: when there is none
+      type: dict
+  sample:
+    - kind: nfs
+      server: nas.example.com
+      offers:
+        - export: /mnt/tank/iso
+        - export: /mnt/tank/vms
+    - kind: smb
+      server: files.example.com
+      offers: []
+      error:
+        kind: unsupported
+        item: files.example.com
+        hint: "install it: Debian has a package of that name, Red Hat samba-client"
+        message: a list of shares needs smbclient, which is not installed
+    - kind: iscsi_lvm
+      portal: san.example.com
+      offers:
+        - iqn: iqn.2026-01.com.example:vms
+          portals: ["192.0.2.7:3260", "192.0.2.7:3261"]
 registry:
   description: The registry itself.
   returned: success
@@ -494,9 +590,21 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import entry
 from ansible_collections.microvm.host.plugins.module_utils._info.host import gather
 
+SERVER: dict[str, dict[str, t.Any]] = {
+    "kind": {"type": "str", "required": True, "choices": ["nfs", "smb", "iscsi_lvm"]},
+    "server": {"type": "str"},
+    "portal": {"type": "str"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "domain": {"type": "str"},
+    "mutual_username": {"type": "str"},
+    "mutual_password": {"type": "str", "no_log": True},
+    "initiator_name": {"type": "str"},
+}
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "refresh": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 15},
+    "discover": {"type": "list", "elements": "dict", "options": SERVER},
 }
 
 

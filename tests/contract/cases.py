@@ -317,7 +317,10 @@ CASES = (
     _machine_shares("was there", "absent", ({},), row=False),
 )
 
-INFORMING: dict[str, tuple[Arguments, ...]] = {"host_info": ({}, {"refresh": True}, {"refresh": True, "timeout": 5})}
+DISCOVER = [{"kind": "nfs", "server": SERVER}, {"kind": "smb", "server": SMB_SERVER, **LOGIN}]
+INFORMING: dict[str, tuple[Arguments, ...]] = {
+    "host_info": ({"discover": DISCOVER, "timeout": 60}, {}, {"refresh": True, "timeout": 60})
+}
 """Info modules: they give ok each time."""
 
 ACTS: dict[tuple[str, str], str] = {("microvm", "restarted"): "a restart is what is asked for, not a state to be in"}

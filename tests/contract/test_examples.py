@@ -19,7 +19,7 @@ from tests.contract.specs import Spec, controller_names, example_tasks, names, r
 from tests.gates.paths import environment
 from tests.lab import Host, Lab, NfsServer, SmbServer, counts
 from tests.lab.samba import USERS
-from tests.lab.target import TARGETS
+from tests.lab.target import TARGETS, iqn
 from tests.machines import guests
 
 Documented = dict[str, Any]
@@ -291,7 +291,7 @@ def test_examples_run_and_return_what_is_documented(controller: Controller, host
 def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controller, host: Host, lab: Lab) -> None:
     """Its items are those of the resource modules, so their RETURN holds for them."""
     examples = Examples(controller, lab)
-    (bare,) = examples.run(read("host_info"))
+    bare, offered = examples.run(read("host_info"))
     backends = {
         "backends": [
             {"name": "local", "kind": "local_file"},
@@ -314,8 +314,9 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
     host.ssh(BESIDE)
     host.ssh('python3 -c "$(cat)"', stdin=ROWS)
     let_go = running(host, "flock --no-fork /run/microvm/locks/backend-nas sleep 300")
-    (populated,) = examples.run(read("host_info"))
+    populated, dummy = examples.run(read("host_info"))
     let_go()
+    populated["discovered"] = offered["discovered"]
     keys = documented("host_info")
     items = {
         "backends": documented("storage_backend")["backends"]["contains"],
@@ -323,7 +324,7 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         "shares": documented("smb_share")["shares"]["contains"],
         "volumes": documented("storage_volume")["volumes"]["contains"],
         "targets": documented("iscsi_lvm")["targets"]["contains"],
-        **{name: keys[name]["contains"] for name in ("docker_volumes", "images", "jobs", "orphans")},
+        **{name: keys[name]["contains"] for name in ("docker_volumes", "images", "jobs", "orphans", "discovered")},
         "machines": documented("microvm")["machines"]["contains"],
         "machine_shares": documented("virtiofs_share")["shares"]["contains"],
     }
@@ -348,6 +349,8 @@ def test_examples_of_host_info_run_and_its_samples_are_real(controller: Controll
         for item in [*sample, *real]:
             compared.values(item, {name: {**said, "returned": "when known"} for name, said in about.items()})
         assert compared.wrong == set(), key
+    assert {"export": "/export/rw"} in populated["discovered"][0]["offers"]
+    assert [each["iqn"] for each in populated["discovered"][2]["offers"]] == [iqn(name) for name in TARGETS]
     intent, dummy = populated["registry"]["open_intents"]
     assert set(intent) == set(keys["registry"]["contains"]["open_intents"]["sample"][0])
 

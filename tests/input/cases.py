@@ -99,6 +99,7 @@ BY_NAME: dict[str, list[Any]] = {
     "checksum": corpus.CHECKSUMS,
     "filesystem": corpus.FILE_SYSTEMS,
     "snapshots": corpus.SNAPSHOTS,
+    "discover": corpus.STRUCTURES,
 }
 OF_MODULE = {("iscsi_lvm", "username"): corpus.CHAP_NAMES}
 """Of an option that another module knows by the same name."""

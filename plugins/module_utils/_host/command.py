@@ -37,13 +37,21 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=SEARCH)
 
 
-def run(argv: t.Sequence[str], seconds: float, writes: bool, ok: t.Container[int] = (0,)) -> str:
+def run(
+    argv: t.Sequence[str],
+    seconds: float,
+    writes: bool,
+    ok: t.Container[int] = (0,),
+    keeps: t.Sequence[int] = (),
+    env: t.Mapping[str, str] | None = None,
+) -> str:
     """Run a program and return its standard output.
 
+    The descriptors ``keeps`` stay open in it; ``env`` is added to its environment, which users of this host may see.
     Raises HostError: ``unsupported`` when it is not installed, ``timeout`` when it did not end within ``seconds``
     (its whole process group is killed then), ``refused`` when its return code is not in ``ok``.
     """
-    process = _start(argv, writes, subprocess.PIPE, subprocess.PIPE)
+    process = _start(argv, writes, subprocess.PIPE, subprocess.PIPE, keeps, env=env)
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -105,6 +113,7 @@ def _start(
     err: t.Any,
     keeps: t.Sequence[int] = (),
     stdin: int = subprocess.DEVNULL,
+    env: t.Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     if writes and _reading_only:
         raise HostError("internal", "%s would write in check mode" % argv[0], "please report this")
@@ -116,7 +125,7 @@ def _start(
         stdin=stdin,
         stdout=out,
         stderr=err,
-        env={"LC_ALL": "C", "PATH": SEARCH},
+        env={"LC_ALL": "C", "PATH": SEARCH, **(env or {})},
         start_new_session=True,
         pass_fds=keeps,
     )

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal, registry
 from ansible_collections.microvm.host.plugins.module_utils._host import locks, names
-from ansible_collections.microvm.host.plugins.module_utils._info import docker, machines, volumes
+from ansible_collections.microvm.host.plugins.module_utils._info import discovery, docker, machines, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage import backends, iscsi_lvm, mount_report, observed
 
 LOOKING = 0.6
@@ -19,16 +19,19 @@ LUNS = 0.3
 """Of it for LUNs, which are looked at first."""
 MACHINES = 0.2
 """Of it for hypervisors, which are on this host."""
+SERVERS = 0.8
+"""Of it for servers that are asked what they offer, meanwhile."""
 LOCKED = frozenset({"backend", "mount", "share", "target", "volume", "machine", "machine_share"})
 """Resources whose locks are told of; the others are inner ones."""
 
 
-def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
-    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, all within ``timeout`` s.
+def gather(refresh: bool, timeout: int, discover: list[dict[str, t.Any]] | None) -> dict[str, t.Any]:
+    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, ``discover`` asks servers.
 
-    Raises HostError ``invalid`` for a ``timeout`` that is none.
+    All of it within ``timeout`` s. Raises HostError ``invalid`` naming the option.
     """
     names.seconds(timeout, "timeout")
+    asked = discovery.Discovery(discovery.servers(discover or ()), timeout * SERVERS)
 
     def probed(seen: observed.Seen) -> list[str]:
         local = [row["config"]["path"] for row in seen.backends.values() if "path" in row["config"]]
@@ -53,6 +56,7 @@ def gather(refresh: bool, timeout: int) -> dict[str, t.Any]:
         "docker_volumes": docker.volumes(),
         "locks": [lock for lock in locks.held() if lock["resource"] in LOCKED],
         "jobs": volumes.jobs(intents),
+        "discovered": asked.told(),
         "registry": {
             "path": registry.PATH,
             "exists": os.path.exists(registry.PATH),
