@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import time
@@ -161,12 +162,23 @@ def _unit(session: Session, lun: int) -> str:
 
 
 def detach(session: Session, lun: int) -> None:
-    """Take one disk from this host; what was written to it is on the server then. May hang: call it in a child."""
+    """Take one disk from this host; what was written to it is on the server then. May hang: call it in a child.
+
+    Raises ``in_use`` for one that is mounted, or that device-mapper or another program of the system has claimed.
+    """
     found = disk(session, lun)
     if found is None:
         return
     with contextlib.suppress(FileNotFoundError):  # it goes by itself
-        descriptor = os.open(found.node, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(found.node, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)  # of a disk: if nobody has it
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            text = "%s (LUN %d of %s) is in use on this host" % (found.node, lun, session.target)
+            raise HostError(
+                "in_use", text, "lsblk and dmsetup ls show by what; stop that, then run this again"
+            ) from None
         try:
             os.fsync(descriptor)
         finally:

@@ -326,6 +326,14 @@ def swapped(row: registry.Row, look: Look) -> HostError:
     )
 
 
+def refuse_in_use(group: lvm.Group) -> None:
+    """Raise ``in_use`` when volumes of a group are open."""
+    opened = [volume.name for volume in group.volumes if volume.open]
+    if opened:
+        text = "volumes of %s are in use: %s" % (group.name, ", ".join(opened))
+        raise HostError("in_use", text, "stop what uses them, then run this again")
+
+
 def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
     """Bytes of a group, or of its thin pool with the percentages in use; nothing when that pool is not active here."""
     if wanted["layout"] != "thin":

@@ -429,13 +429,22 @@ class OpenGroup(Step):
         lvm.change(node, own, ["vgchange", "--activate", "y", group.name], _left(until))
 
     def undo(self, known: Known) -> None:
-        """Unmake what this very intent formatted. Of a registered LUN, or one it did not format, nothing."""
-        if self.facts.get("vg_uuid") or not self.initialize or "wwid" not in known:
-            return  # it never came to a look at the LUN
-        doing = "taking back volume group %s" % self.asked["vg"]
-        deadline.call(lambda: self._close(known), UNDO_SECONDS, doing)
+        """Unmake what this very intent formatted; of a group that was there, deactivate what it activated."""
+        if "wwid" not in known:
+            return  # this intent did not log in
+        if self.facts.get("vg_uuid") or not self.initialize:
+            doing, work = "deactivating volume group %s", self._close
+        else:
+            doing, work = "taking back volume group %s", self._unmake
+        deadline.call(lambda: work(known), UNDO_SECONDS, doing % self.asked["vg"])
 
     def _close(self, known: Known) -> bool:
+        session = _session(self.asked, known)
+        if session is not None and iscsi.disk(session, self.asked["lun"]) is not None:
+            CloseGroup(self.asked, known, UNDO_SECONDS)._close("n")
+        return True
+
+    def _unmake(self, known: Known) -> bool:
         until = time.monotonic() + UNDO_SECONDS - MARGIN
         session = _session(self.asked, known)
         # The host may have lost power in between: what it formatted is still there then, and the session is not.
@@ -477,10 +486,8 @@ class CloseGroup(Step):
         node = _disk(self.asked, self.facts).node
         seen = lvm.look(node)
         if seen.group is not None and lvm.is_own(seen.group.system_id, lvm.system_id()):
-            opened = [volume.name for volume in seen.group.volumes if volume.open]
-            if opened and active == "n":
-                text = "volumes of %s are in use: %s" % (seen.group.name, ", ".join(opened))
-                raise HostError("in_use", text, "stop what uses them, then run this again")
+            if active == "n":
+                iscsi_lvm.refuse_in_use(seen.group)
             words = ["vgchange", "--activate", active, seen.group.name]
             lvm.change(node, seen.group.system_id, words, self.seconds - MARGIN)
         return {}

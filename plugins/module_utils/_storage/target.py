@@ -166,9 +166,15 @@ def _renew(
 
 
 def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) -> None:
-    """The steps out of use; nothing to do where there is no disk."""
+    """The steps out of use; nothing to do where there is no disk. Raises ``in_use`` and ``unreachable``."""
     if look.disk is None:
         return
+    if look.found is not None and look.found.group is not None:
+        iscsi_lvm.refuse_in_use(look.found.group)
+    if look.status == "unreachable" and disk.holders(look.disk.name):
+        text = "%s does not answer: its volumes can neither be flushed nor deactivated" % iscsi_lvm.shown(use.asked)
+        hint = "bring the server back; or, if it is gone for good, run this again after a restart of this host"
+        raise HostError("unreachable", text, hint, field=use.prefix + "portal")
     from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
 
     plan.before["logged_in"] = True

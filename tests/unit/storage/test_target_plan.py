@@ -179,6 +179,25 @@ def test_absent_leaves_the_group_and_takes_all_else(world: World) -> None:
     assert target.absent("b", "target:b", world.observed(), 15).steps == []
 
 
+def test_a_dead_server_keeps_active_volumes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.register()
+    world.sessions = [world.sessions[0]._replace(state="FAILED")]
+    with pytest.raises(HostError, match="does not answer") as refused:
+        target.absent("a", USER, world.observed(), 15)
+    assert refused.value.kind == "unreachable"
+    monkeypatch.setattr(disk, "holders", lambda name: [])
+    assert "Logout" in steps(target.absent("a", USER, world.observed(), 15))
+
+
+def test_volumes_in_use_keep_it(world: World) -> None:
+    world.register()
+    world.report["report"][0]["lv"][0]["lv_device_open"] = "open"
+    for leave in (lambda: world.plan(logged_in=False), lambda: target.absent("a", USER, world.observed(), 15)):
+        with pytest.raises(HostError, match="are in use: pool") as refused:
+            leave()
+        assert refused.value.kind == "in_use"
+
+
 @pytest.mark.parametrize(
     ("change", "field"), [({"lun": 2}, "lun"), ({"vg": "vg2"}, "vg"), ({"layout": "thin"}, "layout")]
 )
