@@ -74,7 +74,7 @@ FIXTURES = {
 def calls(fixture: Fixture) -> Iterator[Call]:
     """What users do with a secret, and what they do wrong."""
     spec, item = read(fixture.module), {"name": "canary", **fixture.item, **fixture.secrets}
-    first = next(iter(fixture.secrets))
+    first, *_rest = fixture.secrets
 
     def call(check: bool = False, /, **options: Any) -> Call:
         return {f"microvm.host.{fixture.module}": {**item, **options}, "check_mode": check}
