@@ -7,7 +7,6 @@ QEMU speaks QMP (docs/interop/qmp-spec of QEMU), Firecracker and Cloud Hyperviso
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import time
@@ -141,6 +140,9 @@ class _Http:
 
     def order(self, method: str, url: str, body: dict[str, t.Any] | None = None) -> t.Any:
         """One request and its JSON answer, None for an empty one."""
+        # A tenth of what host_info takes to load, and only machines of this sort need it.
+        import http.client
+
         connection = http.client.HTTPConnection("localhost", timeout=ANSWER_SECONDS)
         connection.sock = _connected(self.path)
         try:
