@@ -145,7 +145,7 @@ def changed(job: ansible_runner.Runner) -> int:
 
 
 def test_the_project_runs_by_ansible_runner(awx: Awx, controller: Controller, host: Host) -> None:
-    assert changed(awx.launch("site", answers("site"))) == 2
+    assert changed(awx.launch("site", answers("site"))) == 3
     mounts = snapshot.look(host).mounts
     assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
     counts.add("real mounts", len(mounts))

@@ -143,10 +143,11 @@ def test_an_act_gives_changed_each_time(controller: Controller, module: str, sta
     args = {spec.plural: [{**item.args, "state": state} for item in case.items]}
     task, check = Task(module, args), Task(module, args, check=True)
     begin = Task(module, {spec.plural: [item.args for item in case.items]})
-    record = controller.play(begin, Look(), check, Look(), task, task, check)
-    assert outcome(record.results) == ["changed"] * 5
+    given = [Task(*each) for each in case.given]
+    record = controller.play(*given, begin, Look(), check, Look(), task, task, check)
+    assert outcome(record.results) == ["changed"] * (len(given) + 5)
     assert record.looks[0] == record.looks[1], "check mode changed something"
-    first, *others = record.results[1:]
+    first, *others = record.results[len(given) + 1 :]
     assert all(result["diff"] == first["diff"] != [] for result in others)
 
 
