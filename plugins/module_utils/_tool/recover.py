@@ -25,7 +25,9 @@ from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
 LOCK_SECONDS = 1.0
 ATTEMPT_SECONDS = 15.0
 LOOK_SECONDS = 15.0
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+AUTH = "auth"
+"""The kind of failure that another attempt makes worse."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 20.0
 
 
 def run() -> int:
@@ -102,18 +104,22 @@ def check(log: Log, checked: set[str]) -> list[str]:
 def attach(log: Log) -> list[str]:
     """Mount what systemd failed to mount at boot. Returns the paths that are still missing.
 
-    What systemd did not try, or somebody unmounted since, is not missing: its unit is inactive, not failed.
+    What systemd did not try, or somebody unmounted since, is not missing: its unit is inactive, not failed. A server
+    that does not answer is asked once, however many of its mounts are missing; one that refuses a login is left
+    alone, as accounts get locked by repeated attempts.
     """
     rows, backends = _registered()
     table = mounts.table()
     missing = [row for row in rows if not mounts.stack_at(row["path"], table)]
     states = _states([systemd.unit_of_path(row["path"]) for row in missing])
     waiting = []
+    dead: set[str] = set()
     for row, state in zip(missing, states):
-        path = row["path"]
-        if state == "pending":
+        path, server = row["path"], row["asked"]["server"]
+        if state == "pending" or state == "failed" and server in dead:
             waiting.append(path)
-        if state != "failed":
+            continue
+        if state != "failed" or log.failed.get(path) == AUTH:
             continue
         marker = backends[row["id"]]["uuid"] if row["id"] in backends else ""
         try:
@@ -123,6 +129,11 @@ def attach(log: Log) -> list[str]:
             log.event("mounted", mount=path, source=filesystems.of(row["asked"]).source(row["asked"]))
         except HostError as error:
             log.failure("not mounted", path, error)
+            if error.kind == AUTH:
+                log.failed[path] = AUTH
+                continue
+            if error.kind in ("unreachable", "timeout"):
+                dead.add(server)
             waiting.append(path)
     return waiting
 
