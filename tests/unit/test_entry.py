@@ -16,23 +16,24 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[5]
 """The directory ansible_collections is in."""
 PROGRAM = """
-import json, os, sys
+import importlib, json, os, sys, syslog
 from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
+basic.has_journal = False
+syslog.syslog = lambda priority, text: print(text, file=sys.stderr)
 os.geteuid = lambda: int(sys.argv[1])
 real = os.readlink
 os.readlink = lambda path, **more: real(path.replace("/proc/1/", "/proc/self/"), **more)
-from ansible_collections.microvm.host.plugins.modules import nfs_export_mount
-nfs_export_mount.main()
+importlib.import_module("ansible_collections.microvm.host.plugins.modules." + sys.argv[2]).main()
 """
 
 
-def answer(options: dict[str, t.Any], user: int = 0) -> dict[str, t.Any]:
-    """The result of the module; only who runs it and the namespace of PID 1 are made up."""
+def run(options: dict[str, t.Any], user: int, module: str) -> tuple[dict[str, t.Any], str]:
+    """The module's result and what it logs; only who runs it and the namespace of PID 1 are made up."""
     sent = json.dumps({"ANSIBLE_MODULE_ARGS": dict(options, _ansible_check_mode=True)})
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(user)],
+        [sys.executable, "-c", PROGRAM, str(user), module],
         input=sent,
         capture_output=True,
         text=True,
@@ -41,7 +42,12 @@ def answer(options: dict[str, t.Any], user: int = 0) -> dict[str, t.Any]:
         env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
     )
     assert done.stdout, done.stderr
-    found = t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    return t.cast("dict[str, t.Any]", json.loads(done.stdout)), done.stderr
+
+
+def answer(options: dict[str, t.Any], user: int = 0) -> dict[str, t.Any]:
+    """The result of a call of nfs_export_mount that fails."""
+    found, dummy = run(options, user, "nfs_export_mount")
     assert found["failed"] is True
     assert set(found["error"]) >= {"kind", "item", "hint"}
     return found
@@ -94,3 +100,13 @@ def test_an_option_that_does_not_exist(options: dict[str, t.Any], field: str, ne
     found = answer(options)
     assert (found["error"]["kind"], found["error"]["field"]) == ("invalid", field)
     assert found["msg"] == "%s is not an option; did you mean %s?" % (field, near)
+
+
+@pytest.mark.parametrize("end", ["", "\\x", "'\"", "\n", "\t"], ids=repr)
+def test_a_secret_in_a_list_is_not_logged(end: str) -> None:
+    """Ansible masks the text that it made of the list: there all of these are escaped."""
+    share = {"server": "nas", "share": "a", "username": "u", "password": "hunter2" + end, "timeout": 0}
+    found, logged = run({"shares": [share]}, 0, "smb_share")
+    assert found["error"]["field"] in ("shares[0].timeout", "shares[0].password")
+    assert "Invoked with" in logged and "'username': 'u'" in logged
+    assert "hunter2" not in logged + json.dumps(found)

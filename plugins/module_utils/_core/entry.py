@@ -12,6 +12,7 @@ import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import remove_values
 
 from ansible_collections.microvm.host.plugins.module_utils._core import items, result
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
@@ -33,6 +34,13 @@ class Module(AnsibleModule):
         error = items.unreadable(self.given) or items.no_dictionary(self.given, self.argument_spec)
         if error is not None:
             self._refuse(error)
+
+    def _log_invocation(self) -> None:
+        """As AnsibleModule's, but masked before a list becomes one text, in which a secret's quotes are escaped."""
+        params = self.params
+        self.params = remove_values(params, self.no_log_values)
+        super()._log_invocation()  # type: ignore[no-untyped-call]
+        self.params = params
 
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
         """As AnsibleModule's, with the ``error`` every failure carries."""
