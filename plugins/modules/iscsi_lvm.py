@@ -143,6 +143,7 @@ options:
     timeout:
       description:
         - Seconds for the whole item, 1 to 3600.
+        - While a LUN is formatted, here or by another host, they are those without any progress.
         - Beside O(targets), for every item that has none of its own.
       type: int
       default: 30

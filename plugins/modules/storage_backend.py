@@ -266,6 +266,7 @@ options:
         - Seconds for the whole item, 1 to 3600; name lookup, waiting for another run, negotiation, probe, mount and
           unmount.
         - To look at what is mounted already takes at most half of it, and no more than 5 seconds.
+        - While a LUN is formatted, here or by another host, they are those without any progress.
         - Beside O(backends), for every item that has none of its own.
       type: int
       default: 15

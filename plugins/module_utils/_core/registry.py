@@ -131,7 +131,8 @@ def writing(path: str = PATH) -> t.Iterator[sqlite3.Connection]:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = _opened("file:%s?mode=rw" % _uri(path))
         try:
-            connection.execute("PRAGMA synchronous = FULL")
+            # With FULL a loss of power soon afterwards may bring the rollback journal back, and undo the transaction.
+            connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("BEGIN IMMEDIATE")
             if _version(connection, path) == 0:

@@ -255,66 +255,71 @@ def call(work: t.Callable[[], t.Any], seconds: float, what: str) -> t.Any:
     return result_of(Child(lambda send: work(), seconds, what))
 
 
-def sweep(
-    things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float, large: bool = False
-) -> t.Iterator[tuple[int, t.Any | None]]:
-    """Yield (index, answer of ``probe(thing)``) for all ``things``, in the order they come; None where it hung.
+class Sweep:
+    """Yields (index, answer of ``probe(thing)``) for all ``things``, in the order they come; None where it hung.
 
-    One child goes through the list in turn; when it stalls, a second one takes over the rest and the first keeps
-    only the thing it hangs on. All of it ends within ``seconds`` (+ REAP_SECONDS), however many hang. ``large``: an
-    answer may be more than a pipe holds, 64 KiB.
+    It begins when it is made: other things can be done before it is asked for the answers. One child goes through the
+    list in turn; when it stalls, a second one takes over the rest and the first keeps only the thing it hangs on. All
+    of it ends within ``seconds`` (+ REAP_SECONDS), however many hang. ``large``: an answer may be more than a pipe
+    holds, 64 KiB.
     """
-    if not things:
-        return
-    end = time.monotonic() + seconds
-    # All could hang, one after the other: half of the time is for starting the children, half for the last answer.
-    patience = min(0.25, seconds / (2 * len(things)))
-    children: dict[Child, list[int]] = {}
 
-    def start(order: list[int]) -> None:
+    def __init__(
+        self, things: t.Sequence[t.Any], probe: t.Callable[[t.Any], t.Any], seconds: float, large: bool = False
+    ) -> None:
+        self._things, self._probe, self._large = things, probe, large
+        self._end = time.monotonic() + seconds
+        # All could hang, one after the other: half of the time is for starting children, half for the last answer.
+        self._patience = min(0.25, seconds / (2 * max(1, len(things))))
+        self._children: dict[Child, list[int]] = {}
+        if things:
+            self._start(list(range(len(things))))
+
+    def _start(self, order: list[int]) -> None:
         def work(send: t.Callable[[t.Any], None]) -> None:
             for index in order:
-                send([index, probe(things[index])])
+                send([index, self._probe(self._things[index])])
 
-        children[Child(work, max(0.0, end - time.monotonic()), "probing")] = list(order)
+        self._children[Child(work, max(0.0, self._end - time.monotonic()), "probing")] = list(order)
 
-    try:
-        start(list(range(len(things))))
+    def __iter__(self) -> t.Iterator[tuple[int, t.Any | None]]:
+        children, end = self._children, self._end
         moved = time.monotonic()
-        while children:
-            # Woken by the end of a child, not by each answer: those are taken in together, at the next look.
-            poll = select.poll()
-            for child in children:
-                poll.register(child.fd, select.POLLIN if large else 0)
-            waiting = any(len(order) > 1 for order in children.values())
-            until = min(end, moved + patience) if waiting else end
-            poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1)
-            for child in list(children):
-                child.read()
-                order = children[child]
-                for index, answer in child.answers:
-                    if index in order:  # else it was only slow, and another child has taken that over
-                        order.remove(index)
+        try:
+            while children:
+                # Woken by the end of a child, not by each answer: those are taken in together, at the next look.
+                poll = select.poll()
+                for child in children:
+                    poll.register(child.fd, select.POLLIN if self._large else 0)
+                waiting = any(len(order) > 1 for order in children.values())
+                until = min(end, moved + self._patience) if waiting else end
+                poll.poll(max(0.0, until - time.monotonic()) * 1000 + 1)
+                for child in list(children):
+                    child.read()
+                    order = children[child]
+                    for index, answer in child.answers:
+                        if index in order:  # else it was only slow, and another child has taken that over
+                            order.remove(index)
+                            moved = time.monotonic()
+                            yield index, answer
+                    child.answers.clear()
+                    if child.ended:
+                        del children[child]
+                        if order:  # it died on the first of them
+                            yield order[0], None
+                            if order[1:]:
+                                self._start(order[1:])
+                    elif not order or time.monotonic() >= end:
+                        child.expire()
+                        del children[child]
+                        for index in order:
+                            yield index, None
+                if time.monotonic() - moved >= self._patience:
+                    for order in [order for order in children.values() if len(order) > 1]:
+                        rest = order[1:]
+                        del order[1:]
+                        self._start(rest)
                         moved = time.monotonic()
-                        yield index, answer
-                child.answers.clear()
-                if child.ended:
-                    del children[child]
-                    if order:  # it died on the first of them
-                        yield order[0], None
-                        if order[1:]:
-                            start(order[1:])
-                elif not order or time.monotonic() >= end:
-                    child.expire()
-                    del children[child]
-                    for index in order:
-                        yield index, None
-            if time.monotonic() - moved >= patience:
-                for order in [order for order in children.values() if len(order) > 1]:
-                    rest = order[1:]
-                    del order[1:]
-                    start(rest)
-                    moved = time.monotonic()
-    finally:
-        for child in children:  # whoever asked may not want the rest
-            child.expire()
+        finally:
+            for child in children:  # whoever asked may not want the rest
+                child.expire()

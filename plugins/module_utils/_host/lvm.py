@@ -47,7 +47,8 @@ _UUID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 class Volume:
     """A logical volume; percentages are of a thin pool or thin volume that is active, else None.
 
-    ``pool``: the thin pool that it is in, or "".
+    ``pool``: the thin pool that it is in, or "". ``writable`` is known of an active one only. ``skipped``: it is not
+    activated with its group.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Volume:
     pool: str = ""
     tags: tuple[str, ...] = ()
     writable: bool = True
+    skipped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Group:
     autoactivation: bool
     devices: int
     volumes: tuple[Volume, ...]
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing of it is active here, and something should be."""
+        return any(not each.skipped for each in self.volumes) and not any(each.active for each in self.volumes)
 
     def volume(self, name: str) -> Volume | None:
         """The volume of that name."""
@@ -205,6 +212,7 @@ def _group(found: dict[str, t.Any], volumes: t.Iterable[dict[str, t.Any]]) -> Gr
                 pool=each["pool_lv"].strip("[]"),
                 tags=tuple(filter(None, each["lv_tags"].split(","))),
                 writable=each["lv_permissions"] == "writeable",
+                skipped=bool(each["lv_skip_activation"]),
             )
             for each in volumes
         ),

@@ -15,8 +15,6 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import backe
 
 LOOKING = 0.6
 """The share of the timeout that is for looks at storage: to end fifty that hang, and to answer, takes time too."""
-LUNS = 0.3
-"""Of it for LUNs, which are looked at first."""
 MACHINES = 0.2
 """Of it for hypervisors, which are on this host."""
 SERVERS = 0.8
@@ -38,7 +36,7 @@ def gather(refresh: bool, timeout: int, discover: list[dict[str, t.Any]] | None)
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
     until = time.monotonic() + timeout * LOOKING
-    luns = iscsi_lvm.Observed(timeout * LUNS, lambda user: refresh, set(), refresh)
+    luns = iscsi_lvm.Observed(timeout * LOOKING, lambda user: refresh, set(), refresh)  # at the same time as mounts
     seen = observed.Seen(probed, until - time.monotonic())
     seen.beside["luns"] = luns
     intents = journal.left_open()

@@ -29,7 +29,7 @@ def gather(seen: observed.Seen, seconds: float, refresh: bool) -> dict[str, Told
     def look(name: str) -> Look:
         return stores[name].looks([row["name"] for row in rows if row["backend"] == name], everything=True)
 
-    for index, answer in deadline.sweep(todo, look, seconds, large=True):
+    for index, answer in deadline.Sweep(todo, look, seconds, large=True):
         looks[todo[index]] = answer or {"status": "unreachable"}
     return {
         "volumes": [

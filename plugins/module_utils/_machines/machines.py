@@ -97,7 +97,7 @@ class Seen:
         """running, paused or starting of each active machine; unreachable when its hypervisor does not answer."""
         running = [name for name in self.names if name in self.active and name in self.rows]
         found = dict.fromkeys(self.active, "unreachable")
-        for index, answer in deadline.sweep(running, self._ask, seconds):
+        for index, answer in deadline.Sweep(running, self._ask, seconds):
             found[running[index]] = answer or "unreachable"
         return found
 

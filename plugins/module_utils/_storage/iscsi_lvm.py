@@ -31,6 +31,8 @@ DOWN = {
     "foreign": "is not the disk that was registered",
 }
 """What is wrong with a LUN that is not ok, in words."""
+WAIT_SECONDS = 120
+"""How long who uses a LUN waits for a lost session to come back, s."""
 FULL_PERCENT = 80.0
 """From here on a thin pool is warned of."""
 
@@ -170,7 +172,7 @@ def settings(wanted: Asked, proof: Chap | None) -> iscsi.Settings:
         "node.session.scan": "manual",
         "node.session.nr_sessions": "1",
         "node.session.initial_login_retry_max": "2",
-        "node.session.timeo.replacement_timeout": "120",
+        "node.session.timeo.replacement_timeout": str(WAIT_SECONDS),
         "node.conn[0].timeo.login_timeout": "10",
         "node.conn[0].timeo.noop_out_interval": "5",
         "node.conn[0].timeo.noop_out_timeout": "5",
@@ -253,7 +255,8 @@ def present(row: registry.Row, sessions: t.Sequence[iscsi.Session]) -> Look:
 class Observed:
     """The registered LUNs and what is there of them: sysfs at once, LVM by a look in children.
 
-    ``refresh`` false: LVM is not asked. Those that do not answer are in ``hung`` and not asked again.
+    ``refresh`` false: LVM is not asked. Those that do not answer are in ``hung`` and not asked again. Who wants the
+    looks waits for them; until then other things can be done.
     """
 
     def __init__(self, seconds: float, wanted: t.Callable[[str], bool], hung: set[str], refresh: bool = True) -> None:
@@ -261,25 +264,33 @@ class Observed:
             self.rows = {row["user"]: row for row in registry.rows(connection, "SELECT * FROM targets ORDER BY rowid")}
         self.identities = {row["identity"]: row for row in self.rows.values()}
         self.sessions = iscsi.sessions()
-        self.looks = {user: present(row, self.sessions) for user, row in self.rows.items()}
-        users = [user for user, look in self.looks.items() if look.status == "ok" and wanted(user)] if refresh else []
-        paths = [user for user in users if user not in hung]
+        self._looks = {user: present(row, self.sessions) for user, row in self.rows.items()}
+        users = [user for user, look in self._looks.items() if look.status == "ok" and wanted(user)] if refresh else []
+        self._hung = hung
+        self._asked = [user for user in users if user not in hung]
         for user in set(users) & hung:
             self._found(user, None)
-        nodes = [t.cast("iscsi.Disk", self.looks[user].disk).node for user in paths]
-        for index, answer in deadline.sweep(nodes, _report, seconds):
+        nodes = [t.cast("iscsi.Disk", self._looks[user].disk).node for user in self._asked]
+        self._sweep = deadline.Sweep(nodes, _report, seconds, large=True)
+
+    @property
+    def looks(self) -> dict[str, Look]:
+        """What is there of each, by user."""
+        asked, self._asked = self._asked, []
+        for index, answer in self._sweep if asked else ():
             if answer is None:
-                hung.add(paths[index])
-            self._found(paths[index], answer)
+                self._hung.add(asked[index])
+            self._found(asked[index], answer)
+        return self._looks
 
     def _found(self, user: str, answer: dict[str, t.Any] | None) -> None:
-        look = self.looks[user]
+        look = self._looks[user]
         if answer is None or "error" in answer:
-            self.looks[user] = dataclasses.replace(look, status="unreachable")
+            self._looks[user] = dataclasses.replace(look, status="unreachable")
             return
         found = lvm.parsed(answer["report"], t.cast("iscsi.Disk", look.disk).node)
         status = judged(self.rows[user], look, found)
-        self.looks[user] = dataclasses.replace(look, found=found, status=status)
+        self._looks[user] = dataclasses.replace(look, found=found, status=status)
 
     def others(self, row_or_asked: Asked, user: str) -> list[registry.Row]:
         """The registered LUNs of the same target, of other users."""
@@ -307,6 +318,8 @@ def judged(row: registry.Row, look: Look, found: lvm.Found) -> str:
 
 FACTS = ("wwid", "pv_uuid", "vg_uuid")
 """By which a LUN is known again."""
+PLACE = ("portal", "address", "port", "tag")
+"""Where the login was proven; with FACTS the facts of a row, and ``former`` places that may have a node record."""
 
 
 def swapped(row: registry.Row, look: Look) -> HostError:
@@ -352,7 +365,10 @@ def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
 
 
 def remarks(wanted: Asked, look: Look) -> list[str]:
-    """What should be seen to before it hurts: a thin pool that fills."""
+    """What should be seen to: a server that does not answer, a thin pool that fills."""
+    if look.status == "unreachable":
+        text = "%s is unreachable: check the server and the network. What uses it waits up to %d s for it, then fails"
+        return [text % (shown(wanted), WAIT_SECONDS)]
     group = look.found.group if look.found else None
     if group is None:
         return []
@@ -388,6 +404,19 @@ def described(row: registry.Row, look: Look) -> dict[str, t.Any]:
         if space:
             found["capacity"] = space
     return found
+
+
+def places(facts: dict[str, t.Any]) -> list[tuple[str, int, int]]:
+    """Address, port and tag of each portal where a LUN has a node record, or had one before it moved."""
+    found = [(facts["address"], facts["port"], facts["tag"])] if facts.get("address") else []
+    return found + [tuple(each) for each in facts.get("former", ())]
+
+
+def learned(facts: dict[str, t.Any], known: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The facts of a LUN with what steps have found out."""
+    found = {**facts, **{key: known[key] for key in (*PLACE, *FACTS) if known.get(key) is not None}}
+    former = [each for each in places(facts) if each[:2] != (found.get("address"), found.get("port"))]
+    return {**found, "former": [list(each) for each in former]} if former else found
 
 
 def recorded(row: registry.Row | None, wanted: Asked) -> tuple[str | None, iscsi.Settings]:

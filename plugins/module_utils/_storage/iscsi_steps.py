@@ -34,7 +34,9 @@ MARGIN = 1.0
 """What a command is given less than the child that runs it, s: its own error tells more."""
 POLL_SECONDS = 0.3
 CLAIM_HOLDS = 15.0
-"""How long a claim of another host on a blank LUN is respected, s: it takes seconds from there to its group."""
+"""How long a claim of another host on a blank LUN is respected after its last beat, s: that host is dead then."""
+FORMAT_SECONDS = 600.0
+"""How long hosts may compete for a LUN before one gives up, s."""
 POOL_SHARE = "95%FREE"
 """Of an empty group, for its thin pool; the rest is for the pool's metadata to grow."""
 
@@ -172,6 +174,11 @@ class Login(Step):
     def undo(self, known: Known) -> None:
         deadline.call(lambda: self._undo(known), UNDO_SECONDS, "logging out of %s" % self.asked["iqn"])
 
+    def finish(self, known: Known) -> None:
+        """Portals where it was before need no record any more."""
+        if "address" in self.facts:
+            _drop_records(self.asked, self.facts)
+
     def _undo(self, known: Known) -> bool:
         with _target(self.asked, UNDO_SECONDS):
             session = _session(self.asked, {**self.facts, **known})
@@ -228,14 +235,21 @@ class RemoveRecord(Step):
         return "%s the node record of %s" % ("leave" if self.shared else "remove", self.asked["iqn"])
 
     def finish(self, known: Known) -> None:
-        facts = self.facts
-        with registry.reading() as connection:
-            rows = registry.rows(connection, "SELECT asked FROM targets")
-        if any(row["asked"]["iqn"] == self.asked["iqn"] for row in rows):
-            return
-        with _target(self.asked, UNDO_SECONDS):
-            if iscsi.record(self.asked["iqn"], facts["address"], facts["port"]):
-                iscsi.remove_record(self.asked["iqn"], facts["address"], facts["port"], facts["tag"])
+        _drop_records(self.asked, self.facts)
+
+
+def _drop_records(asked: Asked, facts: dict[str, t.Any]) -> None:
+    """Remove the node records of the portals where a LUN was proven, but those that a LUN or a session has now."""
+    with registry.reading() as connection:
+        rows = registry.rows(connection, "SELECT asked, facts FROM targets")
+    used = [
+        (row["facts"].get("address"), row["facts"].get("port")) for row in rows if row["asked"]["iqn"] == asked["iqn"]
+    ]
+    with _target(asked, UNDO_SECONDS):
+        used += [(each.address, each.port) for each in iscsi.sessions(asked["iqn"])]
+        for address, port, tag in iscsi_lvm.places(facts):
+            if (address, port) not in used and iscsi.record(asked["iqn"], address, port):
+                iscsi.remove_record(asked["iqn"], address, port, tag)
 
 
 def _activation(vg: str) -> str:
@@ -289,7 +303,8 @@ class OpenGroup(Step):
 
     ``facts``: of a registered LUN, which must still be that disk and is never formatted. ``initialize``: a LUN
     without any sign of data may be formatted; ``pv`` is the UUID it gets then, so that an undo knows its own.
-    ``takeover``: the owner from whom the group may be taken.
+    ``takeover``: the owner from whom the group may be taken. While it is formatted, ``seconds`` are those without
+    progress: of hosts that want to format one LUN all but one wait, for as long as that one is at it.
     """
 
     asked: Asked
@@ -309,9 +324,9 @@ class OpenGroup(Step):
 
     def apply(self, known: Known) -> deadline.Child:
         doing = "opening volume group %s" % self.asked["vg"]
-        return deadline.Child(lambda send: self._open(known), self.seconds, doing)
+        return deadline.Child(lambda send: self._open(known, deadline.Progress(send)), self.seconds, doing)
 
-    def _open(self, known: Known) -> Known:
+    def _open(self, known: Known, progress: deadline.Progress) -> Known:
         lvm.require()
         until = time.monotonic() + self.seconds - MARGIN
         found = _disk(self.asked, {**self.facts, **known})
@@ -320,8 +335,12 @@ class OpenGroup(Step):
             raise HostError("unsupported", text, "exclude it in multipath.conf: one session is used at a time")
         own, seen = lvm.system_id(), lvm.look(found.node)
         if not self.facts.get("vg_uuid"):
-            if not seen.pv and seen.group is None:
-                seen = self._initialize(found, own, until)
+            if seen.group is None:
+                try:
+                    seen = self._initialize(found, own, seen, progress)
+                except OSError as error:
+                    raise files.from_os(error, "formatting %s" % found.node) from None
+                until = time.monotonic() + self.seconds - MARGIN
             self._refuse_other(found, seen)
         group = t.cast("lvm.Group", seen.group)
         answer: Known = {"wwid": found.wwid, "pv_uuid": seen.pv, "vg_uuid": group and group.uuid}
@@ -364,55 +383,74 @@ class OpenGroup(Step):
             text = "volume group %s has %d disks" % (vg, seen.group.devices)
             raise HostError("unsupported", text, "a group must lie on its one LUN alone", field="vg")
 
-    def _initialize(self, found: iscsi.Disk, own: str, until: float) -> lvm.Found:
+    def _initialize(self, found: iscsi.Disk, own: str, seen: lvm.Found, progress: deadline.Progress) -> lvm.Found:
         """Format a blank LUN. Another host may want the same now: who loses finds the winner's group."""
-        vg = self.asked["vg"]
         where = "%s (%s)" % (iscsi_lvm.shown(self.asked), found.node)
-        signs = disk.signs(found.name)
+        signs, there = _signs(found, progress), disk.claimed(found.node)
+        if self.initialize and there.who and not lvm.is_own(there.host, own):
+            seen, there = self._wait_for(found, progress)
+            signs = [] if seen.pv else _signs(found, progress)
+        elif signs:  # perhaps another host's, made since it was looked at
+            seen = lvm.look(found.node)
+        if seen.pv:
+            return seen
         if signs:
             text = "%s is not blank: %s" % (where, "; ".join(signs))
             raise HostError("conflict", text, "check lun; wipe it by hand (wipefs -a) if that may go", field="lun")
         if not self.initialize:
             text = "%s carries no volume group" % where
-            hint = "to format it, which destroys what is on it, give initialize: %s" % vg
+            hint = "to format it, which destroys what is on it, give initialize: %s" % self.asked["vg"]
             raise HostError("not_found", text, hint, field="initialize")
         mine = "%s %s" % (own, self.pv)
-        try:
-            winner = disk.claimed(found.node)
-            if winner and not lvm.is_own(winner.partition(" ")[0], own):
-                # Its host is at it, or died: then nothing comes of it.
-                seen = self._wait_for(found, min(until, time.monotonic() + CLAIM_HOLDS))
-                if seen is not None:
-                    return seen
-            winner = disk.claim(found.node, mine)
-        except OSError as error:
-            raise files.from_os(error, "writing to %s" % where) from None
-        signs = disk.signs(found.name)
-        if winner != mine or signs:
-            seen = self._wait_for(found, until) if winner != mine or lvm.look(found.node).pv else None
-            if seen is not None:
+        while not (
+            disk.claim(found.node, mine, there) and not _signs(found, progress) and disk.renew(found.node, mine)
+        ):
+            seen, there = self._wait_for(found, progress)
+            if seen.pv:
                 return seen
-            host = winner.partition(" ")[0] or "another host"
-            text = "%s is being formatted by %s" % (where, host)
-            if winner == mine:
-                text = "%s is no longer blank: %s" % (where, "; ".join(signs))
-            raise HostError("busy", text, "run this again")
-        lvm.change(found.node, own, ["pvcreate", "--uuid", self.pv, "--norestorefile", found.node], _left(until))
-        lvm.change(found.node, own, ["vgcreate", "--setautoactivation", "n", vg, found.node], _left(until))
+        self._format(found, own, mine, progress)
+        progress.alive()
         seen = lvm.look(found.node)
         if seen.pv != self.pv or seen.group is None or not lvm.is_own(seen.group.system_id, own):
             text = "%s was formatted by another host at the same time" % where
             raise HostError("conflict", text, "run this again: it will be on standby")
         return seen
 
-    def _wait_for(self, found: iscsi.Disk, until: float) -> lvm.Found | None:
-        """The group that another host makes; None when there is none in time."""
+    def _format(self, found: iscsi.Disk, own: str, mine: str, progress: deadline.Progress) -> None:
+        def at_it() -> None:
+            progress.alive()
+            with contextlib.suppress(OSError):  # what is wrong with the disk the command itself tells better
+                disk.renew(found.node, mine)
+
+        for words in (
+            ["pvcreate", "--uuid", self.pv, "--norestorefile", found.node],
+            ["vgcreate", "--setautoactivation", "n", self.asked["vg"], found.node],
+        ):
+            progress.alive()
+            if not disk.renew(found.node, mine):
+                text = "%s is being formatted by another host too" % iscsi_lvm.shown(self.asked)
+                raise HostError("busy", text, "run this again")
+            lvm.change(found.node, own, words, self.seconds - MARGIN, alive=at_it)
+
+    def _wait_for(self, found: iscsi.Disk, progress: deadline.Progress) -> tuple[lvm.Found, disk.Claim]:
+        """The group that another host makes; without it when that host has given up, or its claim stands still."""
+        head, seen = b"", lvm.Found("", None)
+        there, since = disk.claimed(found.node), time.monotonic()
+        until = since + FORMAT_SECONDS
         while True:
-            seen = lvm.look(found.node)
-            if seen.group is not None:
-                return seen
+            now = disk.head(found.node)
+            if now != head:
+                head, seen = now, lvm.look(found.node)
+            claim = disk.claimed(found.node)
+            if claim != there:
+                there, since = claim, time.monotonic()
+            still = time.monotonic() - since
+            if seen.group or still >= (CLAIM_HOLDS if there.who else disk.CLAIM_SECONDS):
+                return seen, there
             if time.monotonic() >= until:
-                return None
+                text = "%s is being formatted by %s" % (iscsi_lvm.shown(self.asked), there.host)
+                raise HostError("busy", text, "run this again")
+            progress.alive()
             time.sleep(POLL_SECONDS)  # the other host tells nobody when it is done
 
     def _activate(self, node: str, own: str, group: lvm.Group, until: float) -> None:
@@ -426,7 +464,8 @@ class OpenGroup(Step):
         if pool and there is None:
             words = ["lvcreate", "--type", "thin-pool", "--extents", POOL_SHARE, "--name", pool, group.name]
             lvm.change(node, own, words, _left(until))
-        lvm.change(node, own, ["vgchange", "--activate", "y", group.name], _left(until))
+        if any(not each.skipped and not each.active for each in group.volumes):
+            lvm.change(node, own, ["vgchange", "--activate", "y", group.name], _left(until))
 
     def undo(self, known: Known) -> None:
         """Unmake what this very intent formatted; of a group that was there, deactivate what it activated."""
@@ -462,7 +501,7 @@ class OpenGroup(Step):
                 lvm.change(node, group.system_id, ["vgremove", "--force", "--yes", group.name], _left(until))
             lvm.change(node, own, ["pvremove", node], _left(until))
             seen = lvm.look(node)
-        if not seen.pv and disk.claimed(node) == "%s %s" % (own, self.pv):
+        if not seen.pv and disk.claimed(node).who == "%s %s" % (own, self.pv):
             disk.forget_claim(node)
         return True
 
@@ -494,6 +533,13 @@ class CloseGroup(Step):
 
     def undo(self, known: Known) -> None:
         deadline.call(lambda: self._close("y"), UNDO_SECONDS, "activating volume group %s" % self.asked["vg"])
+
+
+def _signs(found: iscsi.Disk, progress: deadline.Progress) -> list[str]:
+    progress.alive()
+    signs = disk.signs(found.name)
+    progress.alive()
+    return signs
 
 
 def _left(until: float) -> float:

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._host import iscsi, lvm
+from ansible_collections.microvm.host.plugins.module_utils._host import disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm
 from ansible_collections.microvm.host.plugins.module_utils._storage.lvm_disks import IMAGE, labelled
@@ -19,8 +17,6 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.store import
 VOLUME = re.compile(r"([a-z0-9][a-z0-9._-]*)(?:\+([a-z0-9][a-z0-9._-]*))?")
 ASIDE = len(".") + len(".") + 8 + len(".old")
 """By how much the name of what is set aside is longer."""
-HEAD = 128 << 10
-"""Bytes at the begin of a physical volume: its metadata begins with a sector that changes with each change of it."""
 
 
 class LvmStore(Store):
@@ -113,15 +109,9 @@ class LvmStore(Store):
 
 
 def _head(node: str) -> bytes | None:
-    """What is at the begin of a disk now, past this host's cache; None when it can't be read."""
+    """What is at the begin of a disk now; None when it can't be read."""
     try:
-        descriptor = os.open(node, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
-        try:
-            with mmap.mmap(-1, HEAD) as pages:
-                os.preadv(descriptor, [pages], 0)
-                return bytes(pages)
-        finally:
-            os.close(descriptor)
+        return disk.head(node)
     except OSError:
         return None
 

@@ -57,7 +57,7 @@ class Seen:
         wanted = [path for path in probed(self) if path in tops or path in backed]
         self.looks: dict[str, dict[str, t.Any]] = {path: {"status": "unreachable"} for path in wanted}
         paths = [path for path in wanted if (path, tops.get(path)) not in hung]
-        for index, answer in deadline.sweep(paths, look, seconds):
+        for index, answer in deadline.Sweep(paths, look, seconds):
             if answer is None:
                 hung.add((paths[index], tops.get(paths[index])))
             else:

@@ -19,9 +19,6 @@ from ansible_collections.microvm.host.plugins.module_utils._host import disk, is
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm
 
-PLACE = ("portal", "address", "port", "tag")
-"""Where the login was proven; with ``iscsi_lvm.FACTS`` the facts of a row."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Use:
@@ -123,11 +120,12 @@ def _return(use: Use, seen: iscsi_lvm.Observed, look: iscsi_lvm.Look, facts: dic
         if not any(_proves(step) for step in plan.steps):
             _path, recorded = iscsi_lvm.recorded(seen.rows[use.user], use.asked)
             proof = iscsi_lvm.chap(use.asked, use.secrets, recorded)
-            plan.steps.append(_prove(use, proof))
-            if len(use.asked["portals"]) > 1:  # another portal than last time may be the one that answers
-                plan.steps.append(_write(use, proof))
+            plan.steps += _approach(use, proof)  # the portal that answers may be another than last time
         plan.contact = _contact(use.asked, use.seconds)
         plan.steps += _enter(use, facts, seen)
+    elif group is not None and look.status == "ok" and group.closed:
+        plan.before["active"], plan.after["active"] = False, True
+        plan.steps += _enter(use, facts, seen)[-1:]
     elif group is not None and look.status == "standby" and use.takeover == (group.system_id or iscsi_lvm.UNOWNED):
         plan.before["owner"], plan.after["owner"] = group.system_id, lvm.system_id()
         plan.steps += _enter(use, facts, seen)[-1:]
@@ -159,6 +157,7 @@ def _renew(
         )
         return
     plan.before["login"], plan.after["login"] = "other credentials", "as asked"
+    plan.steps = [step for step in plan.steps if not _opens(step)]  # after the login
     _leave(use, look, facts, plan)
     plan.before.pop("logged_in", None)
     plan.after.pop("logged_in", None)
@@ -242,12 +241,11 @@ def _plan(use: Use, before: dict[str, t.Any], after: dict[str, t.Any]) -> Plan:
 
 def _storing(use: Use, facts: dict[str, t.Any]) -> t.Callable[[sqlite3.Connection, Known], None]:
     def store(connection: sqlite3.Connection, known: Known) -> None:
-        found = {key: known[key] for key in (*PLACE, *iscsi_lvm.FACTS) if known.get(key) is not None}
         values = {
             "user": use.user,
             "identity": iscsi_lvm.identity(use.asked),
             "asked": use.asked,
-            "facts": {**facts, **found},
+            "facts": iscsi_lvm.learned(facts, known),
             "logged_in": int(use.logged_in),
         }
         registry.put(connection, "targets", values)
@@ -262,21 +260,14 @@ def _shared_record(use: Use, seen: iscsi_lvm.Observed) -> iscsi.Settings:
     return {}
 
 
-def _prove(use: Use, proof: t.Any) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
-
-    return iscsi_steps.ProveLogin(use.asked, secret.keep(proof), use.seconds)
-
-
-def _write(use: Use, proof: t.Any) -> Step:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
-
-    return iscsi_steps.WriteRecord(use.asked, secret.keep(proof), uuid.uuid4().hex[:8], use.seconds)
-
-
 def _approach(use: Use, proof: t.Any) -> list[Step]:
     """A proven login, and the record that repeats it."""
-    return [_prove(use, proof), _write(use, proof)]
+    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+
+    return [
+        iscsi_steps.ProveLogin(use.asked, secret.keep(proof), use.seconds),
+        iscsi_steps.WriteRecord(use.asked, secret.keep(proof), uuid.uuid4().hex[:8], use.seconds),
+    ]
 
 
 def _enter(use: Use, facts: dict[str, t.Any], seen: iscsi_lvm.Observed) -> list[Step]:
@@ -305,6 +296,10 @@ def _proves(step: Step) -> bool:
 
 def _logs_in(step: Step) -> bool:
     return type(step).__name__ == "Login"
+
+
+def _opens(step: Step) -> bool:
+    return type(step).__name__ == "OpenGroup"
 
 
 def _contact(wanted: iscsi_lvm.Asked, seconds: float) -> t.Callable[[], dict[str, t.Any]]:

@@ -83,6 +83,7 @@ class Targets:
         """See Resource."""
         users = {"target:" + each.name for each in wanted}
         seconds = observed.look_seconds(each.timeout for each in wanted)
+        self._planned = None  # what a dead run installed may be gone now
         return iscsi_lvm.Observed(seconds, users.__contains__, self.hung)
 
     def plan(self, wanted: Target, seen: iscsi_lvm.Observed) -> Plan:

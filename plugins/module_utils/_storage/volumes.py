@@ -76,7 +76,7 @@ class Seen:
         def look(each: tuple[str, store.Store, list[str]]) -> store.Look:
             return each[1].looks(each[2], everything=False)
 
-        for index, answer in deadline.sweep(todo, look, seconds, large=True):
+        for index, answer in deadline.Sweep(todo, look, seconds, large=True):
             if answer is None:
                 hung.add(todo[index][0])
             else:
@@ -99,7 +99,7 @@ class Seen:
                     self.images[each.name] = {"error": error.message, "kind": error.kind, "hint": error.hint}
                     continue
                 todo.append((each.name, path, each.image.format, beside.disk(each.name)))
-        for index, answer in deadline.sweep(todo, image.look, seconds):
+        for index, answer in deadline.Sweep(todo, image.look, seconds):
             self.images[todo[index][0]] = answer or {"error": "%s does not answer" % todo[index][1]}
 
     def backend_of(self, wanted: Volume) -> str | None:
@@ -156,7 +156,7 @@ class Volumes:
         every = [(name, kinds.store_of(seen.backends[name], seen.mounts)) for name in sorted(seen.backends)]
         stores = [(name, beside) for name, beside in every if beside is not None]
         found = []
-        for index, looked in deadline.sweep(
+        for index, looked in deadline.Sweep(
             stores, lambda each: each[1].looks([], everything=True), LOOK_SECONDS, large=True
         ):
             found += ["%s:%s" % (stores[index][0], key) for key, users in images(looked or {}).items() if not users]

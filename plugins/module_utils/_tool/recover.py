@@ -79,7 +79,7 @@ def check(log: Log, checked: set[str]) -> list[str]:
     }
     paths = [path for path, backend in there.items() if backend["identity"] == "marker"]
     waiting = []
-    for index, found in deadline.sweep(paths, observed.look, LOOK_SECONDS):
+    for index, found in deadline.Sweep(paths, observed.look, LOOK_SECONDS):
         path = paths[index]
         if not found or found["status"] != "ok":
             waiting.append(path)
@@ -116,7 +116,7 @@ def attach(log: Log) -> list[str]:
     dead: set[str] = set()
     for row, state in zip(missing, states):
         path, server = row["path"], row["asked"]["server"]
-        if state == "pending" or state == "failed" and server in dead:
+        if state == "pending" or (state == "failed" and server in dead):
             waiting.append(path)
             continue
         if state != "failed" or log.failed.get(path) == AUTH:

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.jobs import locked
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline, names, secret
+from ansible_collections.microvm.host.plugins.module_utils._core.jobs import Job, carry_out, locked
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps, target
+from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps
 from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
 
 LOCK_SECONDS = 1.0
@@ -26,10 +28,10 @@ def log_in(log: Log) -> list[str]:
     for user, row in seen.rows.items():
         if not row["logged_in"] or seen.looks[user].status != "logged_out" or log.failed.get(user) in FINAL:
             continue
-        name = user.partition(":")[2]
+        resource, dummy, name = user.partition(":")
         try:
-            with locked(["lun/" + names.hash8(row["identity"])], LOCK_SECONDS):
-                _log_in(row)
+            with locked(["%s/%s" % (resource, name), "lun/" + names.hash8(row["identity"])], LOCK_SECONDS):
+                _log_in(resource, name, row)
             log.event("logged in", item=name, target=row["asked"]["iqn"], lun=row["asked"]["lun"])
         except HostError as error:
             log.failure("not logged in", user, error)
@@ -40,26 +42,25 @@ def log_in(log: Log) -> list[str]:
     return waiting
 
 
-def _log_in(row: registry.Row) -> None:
+def _log_in(resource: str, name: str, row: registry.Row) -> None:
+    """As an intent of that resource: what a kill leaves is undone by whoever is next at it."""
     asked, facts = row["asked"], row["facts"]
-    path, recorded = iscsi_lvm.recorded(row, asked)
-    key = secret.keep(iscsi_lvm.chap(asked, iscsi_lvm.Secrets(), recorded))
-    known = dict(deadline.result_of(iscsi_steps.ProveLogin(asked, key, ATTEMPT_SECONDS).apply({})))
-    if path is None or known["address"] != facts["address"]:
-        write = iscsi_steps.WriteRecord(asked, key, uuid.uuid4().hex[:8], ATTEMPT_SECONDS)
-        deadline.result_of(write.apply(known))
-        write.finish(known)
-    login = iscsi_steps.Login(asked, facts, False, ATTEMPT_SECONDS)
-    try:
-        known.update(deadline.result_of(login.apply(known)))
-        opening = iscsi_steps.OpenGroup(asked, facts, False, "", "", ATTEMPT_SECONDS)
-        known.update(deadline.result_of(opening.apply(known)))
-    except HostError:
-        login.undo(known)
-        raise
-    found = {key: known[key] for key in (*target.PLACE, *iscsi_lvm.FACTS)}
-    with registry.writing() as connection:
+    key = secret.keep(iscsi_lvm.chap(asked, iscsi_lvm.Secrets(), iscsi_lvm.recorded(row, asked)[1]))
+    steps: list[Step] = [
+        iscsi_steps.ProveLogin(asked, key, ATTEMPT_SECONDS),
+        # The portal that answers may be another than last time, or have another address.
+        iscsi_steps.WriteRecord(asked, key, uuid.uuid4().hex[:8], ATTEMPT_SECONDS),
+        iscsi_steps.Login(asked, facts, False, ATTEMPT_SECONDS),
+        iscsi_steps.OpenGroup(asked, facts, False, "", "", ATTEMPT_SECONDS),
+    ]
+
+    def commit(connection: sqlite3.Connection, known: Known) -> None:
         connection.execute(
             "UPDATE targets SET facts = ? WHERE user = ?",
-            (registry.stored("facts", {**facts, **found}), row["user"]),
+            (registry.stored("facts", iscsi_lvm.learned(facts, known)), row["user"]),
         )
+
+    job = Job(resource, Plan(name, {}, {}, steps, commit))
+    carry_out([job])
+    if job.error is not None:
+        raise job.error

@@ -130,25 +130,32 @@ def test_children_forget_the_handlers_of_the_parent() -> None:
 
 
 def test_sweep_of_nothing() -> None:
-    assert list(deadline.sweep([], hang, 1)) == []
+    assert list(deadline.Sweep([], hang, 1)) == []
+
+
+def test_sweep_begins_before_it_is_asked() -> None:
+    reading, writing = os.pipe()
+    sweep = deadline.Sweep([1], lambda thing: os.write(writing, b"!"), 5)
+    assert os.read(reading, 1) == b"!"
+    assert list(sweep) == [(0, 1)]
 
 
 def test_sweep_answers_for_all() -> None:
-    assert dict(deadline.sweep(range(100), lambda thing: thing * 2, 5)) == {n: n * 2 for n in range(100)}
+    assert dict(deadline.Sweep(range(100), lambda thing: thing * 2, 5)) == {n: n * 2 for n in range(100)}
 
 
 @pytest.mark.parametrize(("bad", "seconds"), [(hang, 3), (die, 30)], ids=["hung", "dying"])
 def test_sweep_of_fifty_of_which_twenty_fail(bad: t.Callable[[t.Any], None], seconds: float) -> None:
     failing = set(range(0, 40, 2))
     begun = time.monotonic()
-    found = dict(deadline.sweep(range(50), lambda thing: bad(thing) if thing in failing else thing, seconds))
+    found = dict(deadline.Sweep(range(50), lambda thing: bad(thing) if thing in failing else thing, seconds))
     assert time.monotonic() - begun < seconds + 3
     assert found == {n: None if n in failing else n for n in range(50)}
 
 
 def test_sweep_when_all_hang() -> None:
     begun = time.monotonic()
-    assert dict(deadline.sweep(range(50), hang, 1)) == dict.fromkeys(range(50))
+    assert dict(deadline.Sweep(range(50), hang, 1)) == dict.fromkeys(range(50))
     assert time.monotonic() - begun < 4
 
 
@@ -158,7 +165,7 @@ def test_sweep_when_none_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "killpg", lambda pid, number: kept.append(pid))
         begun = time.monotonic()
-        found = dict(deadline.sweep(range(20), hang, 0.5))
+        found = dict(deadline.Sweep(range(20), hang, 0.5))
         took = time.monotonic() - begun
     for pid in kept:
         os.killpg(pid, signal.SIGKILL)
@@ -240,6 +247,6 @@ def test_a_child_dies_with_the_process_it_works_for() -> None:
 
 def test_sweep_takes_answers_that_no_pipe_holds() -> None:
     begun = time.monotonic()
-    answers = dict(deadline.sweep([1, 2, 3], lambda thing: "x" * 200000 * thing, 20, large=True))
+    answers = dict(deadline.Sweep([1, 2, 3], lambda thing: "x" * 200000 * thing, 20, large=True))
     assert {index: len(text or "") for index, text in answers.items()} == {0: 200000, 1: 400000, 2: 600000}
     assert time.monotonic() - begun < 10

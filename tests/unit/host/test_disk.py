@@ -30,25 +30,41 @@ def gone(device: str) -> object:
 
 
 def test_a_claim_stands_and_touches_one_sector(device: str) -> None:
-    assert disk.claimed(device) == ""
-    assert disk.claim(device, "hv1.1234 abc") == "hv1.1234 abc" == disk.claimed(device)
+    assert disk.claimed(device) == disk.NOBODY
+    assert disk.claim(device, "hv1.1234 abc", disk.NOBODY)
+    assert disk.claimed(device) == ("hv1.1234 abc", 0) and disk.claimed(device).host == "hv1.1234"
     content = Path(device).read_bytes()
     assert content[: disk.CLAIM_AT] == b"\xff" * disk.CLAIM_AT
     assert content[disk.CLAIM_AT + disk.SECTOR :].strip(b"\xff") == b""
     disk.forget_claim(device)
-    assert disk.claimed(device) == ""
+    assert disk.claimed(device) == disk.NOBODY
 
 
 def test_of_two_claims_the_later_one_stands(device: str) -> None:
-    found: dict[str, str] = {}
+    found: dict[str, bool] = {}
 
-    def claim(who: str) -> None:
-        found[who] = disk.claim(device, who)
+    def claim(who: str, instead: disk.Claim) -> None:
+        found[who] = disk.claim(device, who, instead)
 
-    first = threading.Thread(target=claim, args=("hv1",))
+    first = threading.Thread(target=claim, args=("hv1", disk.NOBODY))
     first.start()
-    while disk.claimed(device) != "hv1":
+    while disk.claimed(device).who != "hv1":
         pass
-    claim("hv2")
+    claim("hv2", disk.claimed(device))
     first.join()
-    assert found == {"hv1": "hv2", "hv2": "hv2"}
+    assert found == {"hv1": False, "hv2": True}
+
+
+def test_only_who_has_it_renews_it(device: str) -> None:
+    assert disk.claim(device, "hv1", disk.NOBODY)
+    assert disk.renew(device, "hv1") and disk.renew(device, "hv1")
+    assert disk.claimed(device) == ("hv1", 2)
+    assert not disk.renew(device, "hv2")
+    assert not disk.claim(device, "hv2", disk.NOBODY), "it is not nobody's"
+    assert not disk.claim(device, "hv2", disk.Claim("hv1", 1)), "its host is at it"
+    assert disk.claimed(device) == ("hv1", 2)
+
+
+def test_a_claim_that_comes_late_is_not_trusted(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "LATE_SECONDS", 0.0)
+    assert not disk.claim(device, "hv1", disk.NOBODY)

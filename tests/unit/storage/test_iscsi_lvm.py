@@ -97,3 +97,13 @@ def test_a_record_logs_in_by_itself_for_nobody_and_shows_one_lun() -> None:
     assert not iscsi_lvm.differs({key: value for key, value in record.items() if value}, record)
     assert iscsi_lvm.differs({**record, "node.startup": "automatic"}, record)
     assert iscsi_lvm.differs({**record, "node.session.auth.password": "another"}, record)
+
+
+def test_a_portal_where_it_was_is_known_until_it_is_there_again() -> None:
+    first = {"portal": "san:3260", "address": "10.0.0.7", "port": 3260, "tag": 1}
+    second = {**first, "address": "10.0.0.8", "tag": 2}
+    facts = iscsi_lvm.learned({}, {**first, "wwid": "naa.1", "other": 1})
+    assert facts == {**first, "wwid": "naa.1"} and iscsi_lvm.learned(facts, {}) == facts
+    moved = iscsi_lvm.learned(facts, second)
+    assert iscsi_lvm.places(moved) == [("10.0.0.8", 3260, 2), ("10.0.0.7", 3260, 1)]
+    assert iscsi_lvm.places(iscsi_lvm.learned(moved, first)) == [("10.0.0.7", 3260, 1), ("10.0.0.8", 3260, 2)]

@@ -159,7 +159,23 @@ def test_a_dead_server_does_not_make_it_red(world: World, broken: str) -> None:
     else:
         world.disks = [world.disks[0]._replace(state=broken)]
     assert world.plan().steps == []
-    assert world.observed().looks[USER].status == "unreachable"
+    seen = world.observed()
+    assert seen.looks[USER].status == "unreachable"
+    (told,) = iscsi_lvm.remarks(seen.rows[USER]["asked"], seen.looks[USER])
+    assert "LUN 1 of iqn.2026-01.lab:open is unreachable" in told
+
+
+def test_a_group_that_is_not_active_is_activated(world: World) -> None:
+    world.register()
+    for volume in world.report["report"][0]["lv"]:
+        volume.update(lv_active="", lv_permissions="unknown", lv_device_open="unknown")
+    plan = world.plan()
+    assert steps(plan) == ["OpenGroup"]
+    assert plan.diff() == {"before": {"active": False}, "after": {"active": True}}
+    world.credentials = ("host", "old-secret", "", "")
+    assert steps(world.plan())[-2:] == ["Login", "OpenGroup"] and steps(world.plan()).count("OpenGroup") == 1
+    world.group["vg_systemid"] = "hv2.5678"
+    assert "OpenGroup" not in steps(world.plan(logged_in=False))
 
 
 def test_logging_out_deactivates_first_and_comes_back(world: World) -> None:
@@ -168,7 +184,7 @@ def test_logging_out_deactivates_first_and_comes_back(world: World) -> None:
     world.register(logged_in=False)
     world.sessions = []
     assert world.plan(logged_in=False).steps == []
-    assert steps(world.plan()) == ["ProveLogin", "Login", "OpenGroup"]
+    assert steps(world.plan()) == ["ProveLogin", "WriteRecord", "Login", "OpenGroup"]
 
 
 def test_absent_leaves_the_group_and_takes_all_else(world: World) -> None:
