@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``make bench``: build/bench.json and a table. Medians of interleaved runs on one lab host.
 
-The loop needs ansible.posix, which comes with PyPI's `ansible` in a virtual environment of its own.
+What is composed by hand needs ansible.posix and community.general, which come with PyPI's `ansible` in a virtual
+environment of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cloning, docker, machines
+from tests.bench import adding, cloning, docker, machines
 from tests.bench.bench import COUNT, KEPT, LOOP_VENV, Bench, compare, row
 from tests.gates.mirror import mirror
 from tests.gates.paths import BUILD
@@ -78,11 +79,13 @@ def volumes(bench: Bench, runs: int) -> list[dict[str, Any]]:
 
 
 PARTS: dict[str, Callable[[Bench, int], list[dict[str, Any]]]] = {
+    "adding": adding.measure,
     "calls": calls,
     "docker": driver,
     "volumes": volumes,
     "machines": machines.measure,
 }
+"""In their order: the first wants a host that has nothing yet."""
 
 
 def main() -> None:
@@ -93,12 +96,12 @@ def main() -> None:
     given = parser.parse_args()
     runs = given.runs
     mirror()
-    if given.only in (None, "calls") and not (LOOP_VENV / "bin" / "ansible-playbook").exists():
+    if given.only in (None, "adding", "calls") and not (LOOP_VENV / "bin" / "ansible-playbook").exists():
         subprocess.run([sys.executable, "-m", "venv", LOOP_VENV], check=True)
         subprocess.run([LOOP_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", LOOP_PACKAGE], check=True)
     wanted = [part for name, part in PARTS.items() if given.only in (None, name)]
     with (
-        borrow("bench", servers=["nfs", "knfsd"], machines=True) as lab,
+        borrow("bench", servers=["nfs", "knfsd", "smb", "iscsi"], machines=True) as lab,
         tempfile.TemporaryDirectory(prefix="bench-") as scratch,
     ):
         bench = Bench(lab, Path(scratch))

@@ -86,10 +86,13 @@ class Bench:
         given = ["-a", (self.scratch / arguments).read_text()] if arguments else []
         return self.ansible(VENV / "bin" / "ansible", self.host.name, "-m", module, *given, keep=keep)
 
+    def play(self, playbook: Path, variables: Path) -> float:
+        """A playbook by the Ansible that has ansible.posix and community.general."""
+        return self.ansible(LOOP_VENV / "bin" / "ansible-playbook", "-e", f"@{variables}", str(playbook))
+
     def playbook(self, name: str) -> float:
-        """A playbook by the Ansible that has ansible.posix."""
-        program = LOOP_VENV / "bin" / "ansible-playbook"
-        return self.ansible(program, "-e", f"@{self.scratch / 'vars.json'}", str(self.scratch / name))
+        """One of the scratch directory."""
+        return self.play(self.scratch / name, self.scratch / "vars.json")
 
     def here(self, command: str) -> float:
         """Seconds of a command, timed on the host."""
