@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with Docker and podman, the volume driver put there by its role, and two NFS servers."""
+"""A host with Docker and podman, the volume driver put there by its role, two NFS servers and an SMB server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.docker.engine import INSTALL
 from tests.gates.paths import environment
-from tests.lab import Host, Lab, NfsServer, borrow
+from tests.lab import Host, Lab, NfsServer, SmbServer, borrow
 
 PLAY = """
 - hosts: microvm_hosts
@@ -40,6 +40,9 @@ class Engine:
         self.host: Host = lab.hosts["hv1"]
         self.nas = _server(lab, "nas1")
         self.other = _server(lab, "nas2")
+        smb = lab.servers["smb1"]
+        assert isinstance(smb, SmbServer)
+        self.smb = smb
 
     def run(self, command: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command on the host, as root."""
@@ -103,7 +106,7 @@ class Engine:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab, with Docker, podman and the driver."""
-    with borrow("docker", servers=["nfs", "nfs"], memory=1536) as lab:
+    with borrow("docker", servers=["nfs", "nfs", "smb"], memory=1536) as lab:
         lab.hosts["hv1"].ssh(INSTALL, timeout=400)
         play(lab, tmp_path_factory.mktemp("play"))
         yield lab
@@ -128,7 +131,7 @@ def play(lab: Lab, scratch: Path) -> None:
 def engine(lab: Lab) -> Iterator[Engine]:
     found = Engine(lab)
     yield found
-    for server in (found.nas, found.other):
+    for server in (found.nas, found.other, found.smb):
         server.resume()
     found.clear()
     assert found.mounted() == []

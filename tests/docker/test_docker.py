@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The volume driver under a real Docker Engine and podman, with real NFS servers: good days and bad ones."""
+"""The volume driver under a real Docker Engine and podman, with real servers: good days and bad ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.docker.conftest import Engine
 from tests.lab import counts
+from tests.lab.samba import USERS
 
 RUN = "docker run --network none"
 LOOP = "sh -c 'trap exit TERM; while true; do date +%s > /data/$HOSTNAME; sync; sleep 0.2 & wait; done'"
@@ -270,6 +271,48 @@ def test_a_volume_on_a_backend(engine: Engine, backend: dict[str, Any]) -> None:
         assert done.returncode and "backend nfs-prod is not in service; enable it" in done.stderr, done
     refused = engine.module("docker_volume_driver", {"state": "absent"}, check=False)
     assert refused["error"]["kind"] == "in_use"
+
+
+@pytest.fixture
+def share(engine: Engine) -> Iterator[dict[str, Any]]:
+    found = {"name": "smb-lab", "kind": "smb", "server": "smb1", "share": "vms", "username": "svc"}
+    engine.module("storage_backend", {**found, "password": USERS["svc"]})
+    yield found
+    engine.clear()
+    engine.smb.start()
+    engine.smb.set_password("svc", USERS["svc"])
+    engine.module("storage_backend", {"name": "smb-lab", "state": "absent"})
+
+
+def test_a_volume_on_an_smb_backend(engine: Engine, share: dict[str, Any]) -> None:
+    folder = engine.smb.data("vms") / "docker-volumes" / "vol"
+    engine.run("docker volume create -d nfsd --opt backend=smb-lab vol")
+    engine.run(f"{RUN} -d --name box --hostname box -v vol:/data alpine {LOOP}")
+    shown = engine.run("docker exec box df /data").stdout
+    assert shown.splitlines()[1].split()[0] == "//smb1/vms/docker-volumes/vol"
+    engine.until((folder / "box").exists)
+    assert (engine.status("vol")["references"], engine.status("vol")["version"]) == (1, "3.1.1")
+    places = "/run/microvm /var/lib/microvm /var/lib/docker/volumes /proc/self/mountinfo"
+    told = engine.run("docker volume inspect vol; journalctl -u docker-nfsd -o cat").stdout
+    assert USERS["svc"] not in told
+    assert engine.run(f"grep -rlaF {USERS['svc']} {places}", check=False).stdout == ""
+
+    engine.smb.set_password("svc", "the second one")
+    engine.module("storage_backend", {**share, "password": "the second one"})
+    engine.smb.disconnect()
+    before = (folder / "box").read_text()
+    engine.until(lambda: (folder / "box").read_text() not in ("", before))
+    engine.run(f"{RUN} --rm -v vol:/data alpine touch /data/by-another")
+    assert (folder / "by-another").exists()
+
+    engine.smb.stop()
+    assert engine.status("vol")["health"] == "mounted"
+    engine.smb.start()
+    before = (folder / "box").read_text()
+    engine.until(lambda: (folder / "box").read_text() not in ("", before), 150)
+    engine.run("docker rm -f box; docker volume rm vol")
+    assert engine.mounted() == []
+    assert (folder / "by-another").exists(), "on_remove=retain"
 
 
 def test_subdir_and_what_becomes_of_it(engine: Engine) -> None:
