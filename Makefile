@@ -46,7 +46,7 @@ molecule: venv ## the Molecule scenarios
 bench: venv ## measurements, to build/bench.json
 	@$(VENV) -m tests.bench $(T)
 
-demo: venv ## one host, one NFS server, site.yml twice, the backend table
+demo: venv ## a host, three servers, site.yml twice, the table of all four kinds
 	@$(VENV) -m tests.demo
 
 demo-clean: venv ## take the demo away

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: one bare host, one NFS server, site.yml twice, the table of the backends."""
+"""The demo: one bare host, an NFS, an SMB and an iSCSI server, site.yml twice, the table of the backends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from tests.gates.paths import VENV, environment
 from tests.lab import Lab, LabError
 
 LAB = "demo"
-BACKENDS = [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}]
-"""What the demo asks for. The role adds the backend `local`."""
+SAN = {"portal": "san1", "iqn": "{{ lab_servers.san1.targets.open }}", "lun": 1}
+USER = {"username": "svc", "password": "{{ lab_servers.smb1.users.svc }}"}
+BACKENDS = [
+    {"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True},
+    {"name": "files", "kind": "smb", "server": "smb1", "share": "vms", **USER},
+    {"name": "san", "kind": "iscsi_lvm", **SAN, "vg": "vg_demo", "initialize": "vg_demo", "layout": "thin"},
+]
+"""What the demo asks for. The role adds the backend `local`; the lab's inventory has the password."""
 
 RECAP = re.compile(r"^\S+ +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
 
@@ -52,7 +58,7 @@ def show() -> None:
     """Bring the lab up and put its storage into service; LabError when the second run changes anything."""
     started = time.monotonic()
     mirror()
-    lab = Lab.up(LAB, hosts=1, servers=["nfs"])
+    lab = Lab.up(LAB, hosts=1, servers=["nfs", "smb", "iscsi"])
     first = play(lab, "microvm.host.site")
     second = play(lab, "microvm.host.site")
     if second:

@@ -20,11 +20,12 @@ import yaml
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import KINDS
 from tests.contract import snapshot
 from tests.contract.controller import Controller, Task
+from tests.demo import BACKENDS
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
 from tests.lab import Host, Lab, NfsServer, counts
 from tests.lab.samba import USERS
-from tests.lab.target import iqn
+from tests.lab.target import TARGETS, iqn
 from tests.machines import guests
 
 README = (MIRROR / "README.md").read_text()
@@ -56,6 +57,10 @@ class Names:
             "smb.example.com": "smb1",
             "/tank/vms": "/export/rw",
             "/tank/images": "/export/ro",
+            "files.example.com": "smb1",
+            "svc-microvm": "svc",
+            "san.example.com": "san1",
+            "iqn.2026-01.com.example:vms": iqn("chap"),
             "tank-vms": "export-rw",
             "192.0.2.1": dead,
             "/var/lib/microvm/images/vmlinuz": guests.TOY,
@@ -232,12 +237,10 @@ EVERYTHING = {
     "docker_volumes_enabled": True,
 }
 """What leaves something of each sort on a host."""
-DEMO = {"storage_backends": [{"name": "nas", "kind": "nfs", "server": "nas1", "export": "/export/rw", "default": True}]}
-"""What the demo asks for."""
 
 
 def test_the_table_of_the_demo_is_as_shown(controller: Controller) -> None:
-    playbook(controller, "microvm.host.site", json.dumps(DEMO))
+    playbook(controller, "microvm.host.site", json.dumps({"storage_backends": BACKENDS}))
     said = playbook(controller, "microvm.host.report", "{}")
     rows = [" ".join(re.split(r"[ \",]+", line.strip(' ",'))) for line in said.splitlines()]
     (shown,) = blocks("The demo", "text")
@@ -324,12 +327,18 @@ def test_the_inventory_it_shows_is_the_one_that_is_shipped() -> None:
         assert code == bare_yaml((SITE / name).read_text()), name
 
 
+CHAP = TARGETS["chap"].account
+assert CHAP is not None
+SECRETS = {"vault_become_password": PASSWORD, "vault_smb_lab": USERS["svc"], "vault_san1": CHAP[1]}
+"""What belongs into the example's vault."""
+
+
 @pytest.fixture
 def three(lab: Lab) -> Iterator[Lab]:
     """Three hosts with Debian 12, whose user needs the password for sudo."""
     name = f"{lab.name}-three"
     Lab.take_down(name)
-    lab = Lab.up(name, hosts=3, servers=["nfs"], prepared=True, suite="bookworm")
+    lab = Lab.up(name, hosts=3, servers=["nfs", "smb", "iscsi"], prepared=True, suite="bookworm")
     try:
         for host in lab.hosts.values():
             host.ssh(f"echo admin:{PASSWORD} | chpasswd; sed -i s/NOPASSWD:// $(grep -l ^admin /etc/sudoers.d/*)")
@@ -345,7 +354,9 @@ def test_three_hosts(three: Lab, tmp_path: Path) -> None:
     variables = inventory / "group_vars" / "microvm_hosts"
     main, vault = variables / "main.yml", variables / "vault.yml"
     main.write_text(Names(three).of(main.read_text()))
-    vault.write_text(vault.read_text().replace("change-me", PASSWORD))
+    vault.write_text(
+        re.sub(r"^(\w+): change-me$", lambda line: f"{line[1]}: {SECRETS[line[1]]}", vault.read_text(), flags=re.M)
+    )
     known: dict[str, Any] = json.loads(three.inventory.read_text())["all"]["children"]["microvm_hosts"]["hosts"]
     (inventory / "host_vars").mkdir()
     for name, connection in known.items():
@@ -374,13 +385,19 @@ def test_three_hosts(three: Lab, tmp_path: Path) -> None:
     assert "$ANSIBLE_VAULT" in vault.read_text()
     recaps = [(name.removesuffix(".example.com"), int(changed)) for name, changed in RECAP.findall(said)]
     assert recaps == [(name, changed) for changed in (3, 3, 0) for name in ("hv1", "hv2", "hv3")], said
-    assert len(re.findall(r"^ *\"hv\d\.example\.com +(nfs-prod|local|scratch) +\w+ +ok ", said, re.MULTILINE)) == 14
+    rows = re.findall(r"^ *\"(hv\d)\.example\.com +([\w-]+) +\w+ +(ok|standby) ", said, re.MULTILINE)
+    assert (
+        len([row for row in rows if row[1] in ("nfs-prod", "smb-lab", "local", "scratch") and row[2] == "ok"]) == 20
+    ), said
+    owners = [row for row in rows if row[1:] == ("san1", "ok")]
+    assert len(owners) == 2 and owners[0] == owners[1], "one host owns the group, the same in both runs"
+    assert len([row for row in rows if row[1:] == ("san1", "standby")]) == 4, said
 
     places = set()
     for host in three.hosts.values():
-        seen = host.ssh("grep -E ' - nfs4? ' /proc/self/mountinfo").stdout.splitlines()
+        seen = host.ssh("grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo").stdout.splitlines()
         mounts = {line.split()[4]: line.partition(" - ")[2].split()[1] for line in seen}
-        assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
+        assert sorted(mounts.values()) == ["//smb1/vms", "nas1:/export/ro", "nas1:/export/rw"]
         places.add(frozenset(mounts))
         counts.add("real mounts", len(mounts))
     assert len(places) == 1, "the hosts took one export for different backends"
