@@ -86,7 +86,8 @@ def attach(wanted: Definition, root: Asked, marker: str, end: float) -> dict[str
         mounts.attach(mount, path)
     finally:
         os.close(mount)
-    return dict(known, asked=asked)
+    spoken = filesystems.of(asked).negotiated(mounts.stack_at(path, mounts.table())[-1])
+    return dict(known, asked=asked, version=spoken or known["version"])
 
 
 def detach(path: str, lazily: bool) -> dict[str, t.Any]:
