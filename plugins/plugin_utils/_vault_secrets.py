@@ -204,6 +204,8 @@ class VaultSecrets:
 
     def _edit(self, path: str, items: t.Sequence[run.Item], seen: dict[str, VaultFile], check: bool) -> None:
         first = items[0].wanted
+        if not os.path.isdir(os.path.dirname(path)):
+            self.keeps()  # where that is the reason, nobody need make a directory
         file = seen[path] = VaultFile(path, self.keys, first.vault_id, first.whole)
         if not check:
             file.forget()

@@ -24,6 +24,7 @@ systemctl stop 'docker-nfsd*'
 systemctl kill --signal=KILL 'microvm@*' 2>/dev/null || true
 systemctl stop 'microvm@*' 'microvm-net@*' 'microvm-fs@*'
 grep -o '^mvm-[^:]*' /etc/passwd | while read -r user; do userdel "$user"; done
+if grep -q ^microvm: /etc/group; then groupdel microvm; fi
 grep -E ' - (nfs4?|cifs) ' /proc/self/mountinfo | cut -d' ' -f5 | while read -r path; do umount -l "$path"; done
 dmsetup remove_all
 if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode session --logout >/dev/null; fi

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,24 @@ import yaml
 from tests.contract import snapshot
 from tests.contract.controller import Controller, Task
 from tests.gates.paths import MIRROR
-from tests.lab import Host, counts
+from tests.lab import Host, Lab, SmbServer, counts, setter
+from tests.lab.samba import USERS
 
 PROJECT = MIRROR / "examples" / "awx"
 PLAYBOOKS = sorted(path.stem for path in (MIRROR / "playbooks").glob("*.yml"))
 HOST = "hv1.example.com"
 PASSWORD = "example"
-IN_THE_LAB = {"nas.example.com": "nas1", "/tank/vms": "/export/rw", "/tank/images": "/export/ro"}
-"""What the lab has in place of the example's server and exports."""
+IN_THE_LAB = {
+    "nas.example.com": "nas1",
+    "/tank/vms": "/export/rw",
+    "/tank/images": "/export/ro",
+    "files.example.com": "smb1",
+    "svc-microvm": "svc",
+}
+"""What the lab has in place of the example's servers, exports and user."""
+SHIPPED, OTHER = "change-me", "another-one-16"
+"""The password of the share in the example's vault, and one that it gets."""
+AT_REST = "sed -n s/^password=//p /etc/microvm/credentials/smb-lab"
 
 TYPES = {
     "multiplechoice": {"bool", "str"},
@@ -105,10 +116,11 @@ class Awx:
         source = setup("awx.awx.inventory_source")[0]["source_path"]
         where = Path(source).parent
         read = self._ansible("ansible-inventory", "-i", source, "--playbook-dir", where, "--list", "--export")
-        assert "__ansible_vault" in read and "change-me" not in read
+        assert "__ansible_vault" in read and SHIPPED not in read
         kept = json.loads(read)
         hosts = json.loads(self.controller.inventory.read_text())["all"]["children"]["microvm_hosts"]["hosts"]
         kept["_meta"]["hostvars"].setdefault(HOST, {}).update(hosts["hv1"], ansible_user="admin")
+        kept["microvm_hosts"]["hosts"] = [HOST]  # the others of the example are no hosts of the lab
         self.inventory.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(kept)}\nEND\n")
         self.inventory.chmod(0o700)
 
@@ -118,8 +130,7 @@ class Awx:
             private_data_dir=str(self.directory),
             playbook=template(playbook)["playbook"],
             inventory=str(self.inventory),
-            limit=HOST,
-            extravars=extra,
+            extravars={"awx_job_id": 7, **extra},
             cmdline="--vault-id @prompt",
             passwords={r"Vault password.*:\s*?$": password},
             envvars={"ANSIBLE_COLLECTIONS_PATH": str(self.collections)},
@@ -129,7 +140,17 @@ class Awx:
 
 
 @pytest.fixture
-def awx(controller: Controller, tmp_path: Path) -> Awx:
+def smb(lab: Lab) -> Iterator[SmbServer]:
+    """The server of the share, with the password of the example."""
+    server = lab.servers["smb1"]
+    assert isinstance(server, SmbServer)
+    server.set_password("svc", SHIPPED)
+    yield server
+    server.set_password("svc", USERS["svc"])
+
+
+@pytest.fixture
+def awx(controller: Controller, smb: SmbServer, tmp_path: Path) -> Awx:
     """The project, ready for jobs on a bare host."""
     return Awx(controller, tmp_path / "private")
 
@@ -147,13 +168,13 @@ def changed(job: ansible_runner.Runner) -> int:
 def test_the_project_runs_by_ansible_runner(awx: Awx, controller: Controller, host: Host) -> None:
     assert changed(awx.launch("site", answers("site"))) == 3
     mounts = snapshot.look(host).mounts
-    assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
+    assert sorted(mounts.values()) == ["//smb1/vms", "nas1:/export/ro", "nas1:/export/rw"]
     counts.add("real mounts", len(mounts))
 
     (other,) = controller.run(Task("nfs_export_mount", {"server": "nas1", "export": "/export/e01"}))
     assert other["changed"]
     assert changed(awx.launch("site", answers("site"))) == 0
-    assert len(snapshot.look(host).mounts) == 3
+    assert len(snapshot.look(host).mounts) == 4
     assert changed(awx.launch("site", answers("site", storage_purge="true"))) == 1
     assert snapshot.look(host).mounts == mounts
 
@@ -169,6 +190,39 @@ def test_the_project_runs_by_ansible_runner(awx: Awx, controller: Controller, ho
     assert changed(awx.launch("remove", answers("remove"))) > 0
     bare = snapshot.look(host)
     assert (bare.mounts, bare.units, bare.tables) == ({}, [], None)
+
+
+def ended(job: ansible_runner.Runner, text: str) -> None:
+    """The job has failed and says this, and no secret."""
+    said = " ".join(job.stdout.read().split())
+    assert job.status == "failed" and text in said, said
+    assert OTHER not in said and SHIPPED not in said
+
+
+def test_a_secret_is_rotated_by_a_job(awx: Awx, lab: Lab, smb: SmbServer, host: Host) -> None:
+    """A credential gives it in place of the inventory, or the survey does; the project's vault is never written."""
+
+    def rotate(secret: str = "", **more: Any) -> ansible_runner.Runner:
+        asked = answers("rotate_credentials", rotate_backend="smb-lab", rotate_secret=secret)
+        return awx.launch("rotate_credentials", {**asked, **more})
+
+    def at_rest() -> str:
+        return host.ssh(AT_REST).stdout.rstrip("\n")
+
+    assert changed(awx.launch("site", answers("site"))) == 3
+    smb.set_password("svc", OTHER)
+    ended(rotate(OTHER, rotate_variable="vault_smb_lab"), "is thrown away with the job")
+    assert at_rest() == SHIPPED
+    credential = {"vault_smb_lab": OTHER}
+    job = rotate(**credential)
+    assert changed(job) == 1 and at_rest() == OTHER
+    assert OTHER not in job.stdout.read() + json.dumps(list(job.events))
+
+    ended(awx.launch("site", answers("site")), "refuses the login")
+    assert at_rest() == OTHER, "what the inventory has is not proven"
+    assert changed(awx.launch("site", {**answers("site"), **credential})) == 0
+    setter.write(tasks := awx.project / "set_on_nas.yml", lab.name)
+    assert changed(rotate(SHIPPED, rotate_tasks=str(tasks))) == 2 and at_rest() == SHIPPED
 
 
 def test_the_vault_credential_is_needed(awx: Awx, host: Host) -> None:
