@@ -21,7 +21,7 @@ LUN = {
     "vg": "vg",
     "layout": "thin",
     "username": "svc",
-    "password": "secret",
+    "password": "proof-of-chap",
     "mutual_username": "san",
     "mutual_password": "other",
 }

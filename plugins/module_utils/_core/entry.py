@@ -31,7 +31,7 @@ class Module(AnsibleModule):
         super()._load_params()  # type: ignore[no-untyped-call]
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
-        error = items.unreadable(self.given) or items.no_dictionary(self.given, self.argument_spec)
+        error = items.unreadable(self.given) or items.inconvertible(self.given, self.argument_spec)
         if error is not None:
             self._refuse(error)
 

@@ -78,17 +78,20 @@ def unreadable(given: Options) -> HostError | None:
     for field, text in _texts(given):
         if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
             return HostError("invalid", "%s has a character that is not text" % field, field=field)
-        if text.strip().lower().lstrip("+-") in ("inf", "infinity") and field.split(".")[-1] == "timeout":
-            return HostError("invalid", "%s is not a number of seconds" % field, field=field)
     return None
 
 
-def no_dictionary(given: Options, spec: dict[str, Options]) -> HostError | None:
-    """The first option of type dict that is none: Ansible can't tell which it is. Its value is not shown."""
+def inconvertible(given: Options, spec: dict[str, Options]) -> HostError | None:
+    """The first option whose value Ansible fails on without telling which it is. The value is not shown."""
     for prefix, item, options in _places(given, spec):
         for name, option in options.items() if isinstance(item, dict) else ():
-            if option.get("type") == "dict" and not _may_be_dict(item.get(name)):
+            value = item.get(name)
+            if option.get("type") == "int" and _is_infinite(value):
+                return HostError("invalid", "%s%s is not a number" % (prefix, name), field=prefix + name)
+            if option.get("type") == "dict" and not _may_be_dict(value):
                 return HostError("invalid", "%s%s is not a dictionary" % (prefix, name), field=prefix + name)
+            if option.get("elements") == "dict" and not all(map(_may_be_dict, _elements(value))):
+                return HostError("invalid", "%s%s is not a list of dictionaries" % (prefix, name), field=prefix + name)
     return None
 
 
@@ -125,6 +128,15 @@ def _places(given: Options, spec: dict[str, Options]) -> list[tuple[str, t.Any, 
             each = enumerate(given[name])
             places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
     return places
+
+
+def _is_infinite(value: t.Any) -> bool:
+    return isinstance(value, (str, float)) and str(value).strip().lower().lstrip("+-") in ("inf", "infinity")
+
+
+def _elements(value: t.Any) -> list[t.Any]:
+    """What Ansible may take for the elements of a list; a text with commas it splits."""
+    return value if isinstance(value, list) else [value]
 
 
 def _may_be_dict(value: t.Any) -> bool:
