@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks for secrets while others work: arguments and environment of every process, files in temporary directories.
+"""Looks for secrets while others work: arguments and environment of every new process, files in temporary directories.
 
 Runs on the controller and on hosts, standard library only. The first line of its input is JSON: ``needles``,
 hexadecimal; ``directories``. It says "ready", looks again and again until its input ends, and prints where it saw one.
@@ -12,18 +12,25 @@ import json
 import os
 import select
 import sys
+import time
 
-EVERY_SECONDS = 0.02
+LEAST_SECONDS = 0.02
 LARGEST = 1 << 20
 
 
-def processes() -> dict[str, bytes]:
-    """Arguments and environment of every process but this one, by their files in /proc."""
+def running() -> set[str]:
+    """The number of every process."""
+    return set(filter(str.isdigit, os.listdir("/proc")))
+
+
+def processes(older: set[str]) -> dict[str, bytes]:
+    """Arguments and environment of every process but the older ones, by their files in /proc."""
     found: dict[str, bytes] = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if int(pid) != os.getpid():
-            for part in ("cmdline", "environ"):
-                read(f"/proc/{pid}/{part}", found)
+    now = running()
+    older &= now  # a number that was free may be another process's
+    for pid in now - older:
+        for part in ("cmdline", "environ"):
+            read(f"/proc/{pid}/{part}", found)
     return found
 
 
@@ -56,14 +63,16 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     needles = [bytes.fromhex(needle) for needle in asked["needles"]]
     seen: dict[str, str] = {}
-    looks = 0
+    looks, older = 0, running()
     print("ready", flush=True)
     while True:
-        for path, data in {**processes(), **files(asked["directories"])}.items():
+        began = time.monotonic()
+        for path, data in {**processes(older), **files(asked["directories"])}.items():
             if any(needle in data for needle in needles):
                 seen.setdefault(path, data[:200].decode(errors="replace"))
         looks += 1
-        if select.select([sys.stdin], [], [], EVERY_SECONDS)[0] and not sys.stdin.readline():
+        took = time.monotonic() - began  # as long is left to what is watched
+        if select.select([sys.stdin], [], [], max(took, LEAST_SECONDS))[0] and not sys.stdin.readline():
             break
     print(json.dumps({"looks": looks, "seen": seen}))
 
