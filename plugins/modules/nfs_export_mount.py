@@ -329,7 +329,7 @@ mounts:
       returned: when a change is pending
       type: list
       elements: str
-      sample: ["machine web1 (4711)", "bash (4712)"]
+      sample: ["machine web1 (5295)", "machine web1 (5310)"]
     not_probed:
       description: What only the run can find out, as check mode does no more than open a connection.
       returned: in check mode, when the item would be mounted

@@ -726,7 +726,7 @@ backends:
       returned: when a change is pending
       type: list
       elements: str
-      sample: ["machine web1 (4711)", "bash (4712)"]
+      sample: ["machine web1 (5295)", "machine web1 (5310)"]
     probe_seconds:
       description: Time that the probe took.
       returned: when probed

@@ -12,15 +12,15 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import mounts
 
-MACHINES = ("microvm", "microvm-fs")
-"""Units of machines and of the daemons for their directories, up to the ``@``."""
+MACHINES = ("microvm", "microvm-fs", "microvm-lock")
+"""Units of machines, of the daemons for their directories and of the holders of their locks, up to the ``@``."""
 
 
 def of_mount(path: str) -> list[str]:
     """Who uses the mount at ``path``: ``name (pid)`` per process, then the mounts on or below it, sorted.
 
     A process of another mount namespace that holds a copy of the mount is named too, ``name (pid, own namespace)``. One
-    that runs a machine, or serves a directory to it, has the name ``machine NAME``.
+    that runs a machine, serves a directory to it or holds its locks has the name ``machine NAME``.
     """
     table = mounts.table()
     stack = mounts.stack_at(path, table)

@@ -66,6 +66,7 @@ def test_what_is_no_mount(mount: pathlib.Path) -> None:
     [
         ("0::/microvm.slice/microvm@web-1.a.service", "machine web-1.a"),
         ("0::/microvm.slice/microvm-fs@web1@home.service", "machine web1"),
+        ("0::/microvm.slice/microvm-lock@web1.service", "machine web1"),
         ("0::/system.slice/microvm-recover.service", "python3"),
         ("0::/user.slice/user-0.slice/session-1.scope", "python3"),
         ("0::/", "python3"),
