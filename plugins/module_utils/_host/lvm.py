@@ -84,6 +84,11 @@ class Group:
         """Whether nothing of it is active here, and something should be."""
         return any(not each.skipped for each in self.volumes) and not any(each.active for each in self.volumes)
 
+    @property
+    def opened(self) -> list[str]:
+        """Names of the volumes in use. A pool is not one: since its first volume it is open to LVM itself."""
+        return [each.name for each in self.volumes if each.open and "pool" not in each.layout]
+
     def volume(self, name: str) -> Volume | None:
         """The volume of that name."""
         return next((each for each in self.volumes if each.name == name), None)

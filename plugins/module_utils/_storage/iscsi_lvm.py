@@ -341,9 +341,8 @@ def swapped(row: registry.Row, look: Look) -> HostError:
 
 def refuse_in_use(group: lvm.Group) -> None:
     """Raise ``in_use`` when volumes of a group are open."""
-    opened = [volume.name for volume in group.volumes if volume.open]
-    if opened:
-        text = "volumes of %s are in use: %s" % (group.name, ", ".join(opened))
+    if group.opened:
+        text = "volumes of %s are in use: %s" % (group.name, ", ".join(group.opened))
         raise HostError("in_use", text, "stop what uses them, then run this again")
 
 

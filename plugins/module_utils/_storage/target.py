@@ -147,7 +147,7 @@ def _renew(
     if began == iscsi_lvm.credentials(proof):
         return
     group = look.found.group if look.found else None
-    using = [volume.name for volume in group.volumes if volume.open] if group else ["an unknown user"]
+    using = group.opened if group else ["an unknown user"]
     using += ["LUN %d" % other.lun for other in iscsi.disks(session) if other.lun != use.asked["lun"]]
     if using:
         plan.notes["pending_login"] = using

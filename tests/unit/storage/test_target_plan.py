@@ -207,9 +207,12 @@ def test_a_dead_server_keeps_active_volumes(world: World, monkeypatch: pytest.Mo
 
 def test_volumes_in_use_keep_it(world: World) -> None:
     world.register()
-    world.report["report"][0]["lv"][0]["lv_device_open"] = "open"
+    pool = world.report["report"][0]["lv"][0]
+    pool["lv_device_open"] = "open"
+    assert "CloseGroup" in steps(world.plan(logged_in=False)), "since its first volume it always is"
+    world.report["report"][0]["lv"].append({**pool, "lv_name": "web1-root", "lv_layout": "thin,sparse"})
     for leave in (lambda: world.plan(logged_in=False), lambda: target.absent("a", USER, world.observed(), 15)):
-        with pytest.raises(HostError, match="are in use: pool") as refused:
+        with pytest.raises(HostError, match=r"are in use: web1-root$") as refused:
             leave()
         assert refused.value.kind == "in_use"
 
@@ -242,7 +245,7 @@ def test_an_edited_record_is_written_again(world: World) -> None:
 def test_a_session_begins_anew_with_other_credentials_when_nobody_uses_it(world: World, used: bool) -> None:
     world.register()
     world.credentials = ("host", "old-secret", "", "")
-    world.report["report"][0]["lv"][0]["lv_device_open"] = "open" if used else ""
+    world.report["report"][0]["lv"][0].update(lv_device_open="open" if used else "", lv_layout="linear")
     plan = world.plan()
     if used:
         assert plan.steps == [] and plan.notes["pending_login"] == ["pool"]
