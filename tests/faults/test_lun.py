@@ -1,20 +1,27 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SIGKILL while a LUN is formatted and logged in to: the next run goes on, or takes back all of it."""
+"""SIGKILL while a LUN is formatted, logged in to and out of: the next run goes on, or takes back all of it."""
 
 from __future__ import annotations
 
 import random
+import re
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.faults.points import Event, events, hit
+from tests.faults.points import Event, hit, points
 from tests.faults.rig import Rig
 from tests.lab import IscsiServer, Lab, LabError, counts
+from tests.lab.daemon import wait_until
 
-LUN = {
+Arguments = dict[str, Any]
+Answer = dict[str, Any]
+
+LUN: Arguments = {
     "name": "lun",
     "portal": "san1",
     "iqn": "iqn.2026-01.lab:chap",
@@ -26,9 +33,14 @@ LUN = {
     "initialize": "vg_fault",
     "timeout": 40,
 }
-ABSENT = {"name": "lun", "state": "absent"}
+ABSENT: Arguments = {"name": "lun", "state": "absent"}
+ROTATED = "lab-secret-24"
+SHARE = 5
+"""A sample has as many kill points of LUNs as one of all else divided by this."""
 LABEL = b"LABELONE"
 """LVM's mark of a physical volume, in one of the first sectors."""
+DEAD_SECONDS = 30.0
+"""How long a server is dead, s: longer than the steps that wait for it."""
 
 LOOK = """
 cat /sys/class/iscsi_session/session*/targetname
@@ -61,11 +73,12 @@ def fresh(rig: Rig, san: IscsiServer) -> None:
     san.blank_all()
 
 
-def run(rig: Rig, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+def run(rig: Rig, args: Arguments, **more: Any) -> Answer:
     """Run the module to its end; AssertionError when it failed."""
     answer = rig.run("iscsi_lvm", args, **more)
     result = answer["result"]
-    assert result and not result.get("failed"), answer
+    assert result, answer
+    assert not result.get("failed"), result["msg"]
     return answer
 
 
@@ -74,67 +87,163 @@ def left(rig: Rig) -> list[str]:
     return rig.host.ssh(f"({LOOK}) 2>/dev/null").stdout.split()
 
 
-def formatted(san: IscsiServer) -> bool:
-    """Whether the LUN carries a group; half of one is an error."""
+def group(san: IscsiServer) -> str:
+    """The UUID of the group on the LUN, "" for none; a physical volume without a group is an error."""
     with san.disk("chap", 1).open("rb") as file:
         begin = file.read(1 << 20)
-    # Without the mark old metadata is only text: pvremove leaves it.
-    assert LABEL not in begin or b"vg_fault {" in begin, "a physical volume without a group"
-    return LABEL in begin
+    if LABEL not in begin:  # without the mark old metadata is only text: pvremove leaves it
+        return ""
+    found = re.findall(rb'vg_fault \{\nid = "([^"]+)"', begin)
+    assert found, "a physical volume without a group"
+    return str(found[-1].decode())
 
 
-def chosen(found: list[Event], request: pytest.FixtureRequest) -> list[Event]:
+@dataclass(frozen=True)
+class Operation:
+    """What is killed: ``call``, on a host where ``given`` was run before. Then ``call`` or ``instead`` must succeed."""
+
+    name: str
+    given: Arguments | None
+    call: Arguments
+    instead: Arguments
+
+
+OPERATIONS = (
+    Operation("format and log in", None, LUN, ABSENT),
+    Operation("rotate", LUN, {**LUN, "password": ROTATED}, ABSENT),
+    Operation("log out", LUN, {"name": "lun", "state": "logged_out"}, LUN),
+    Operation("remove", LUN, ABSENT, LUN),
+)
+
+
+class Place:
+    """The host and the LUN, brought to where an operation begins."""
+
+    def __init__(self, rig: Rig, san: IscsiServer) -> None:
+        self.rig, self.san = rig, san
+        self.password = str(LUN["password"])
+
+    def run(self, args: Arguments, **more: Any) -> Answer:
+        """Run the module to its end, once the server has the secret that it gives."""
+        self.serve(args)
+        return run(self.rig, args, **more)
+
+    def kill(self, args: Arguments, event: Event) -> bool:
+        """Run the module and kill it; False when the run took another course."""
+        self.serve(args)
+        answer = self.rig.run("iscsi_lvm", args, kill=[event.role, event.call, event.count])
+        return (hit(answer["trace"]) or "").startswith(event.call)
+
+    def serve(self, args: Arguments) -> None:
+        """Have the server admit this host by the password of a call, if it gives one."""
+        wanted = str(args.get("password", self.password))
+        if wanted != self.password:
+            self.san.set_secret("host", wanted)
+            self.password = wanted
+
+    def begin(self, operation: Operation) -> str:
+        """Where it begins; the group's identity on the LUN, "" for a blank one."""
+        if operation.given is None:
+            fresh(self.rig, self.san)
+        else:
+            self.run(operation.given)
+        return group(self.san)
+
+    def end(self, operation: Operation, instead: bool, before: str) -> None:
+        """The next run succeeds, the one after it has nothing to do, and the group is the one that was there."""
+        args = operation.instead if instead else operation.call
+        self.run(args)
+        again = self.run(args)["result"]
+        assert again["changed"] is False, again["target"]
+        if args == ABSENT:
+            assert left(self.rig) == CLEAN
+        now = group(self.san)
+        assert now == before if before else now or args == ABSENT
+
+
+@pytest.fixture
+def place(rig: Rig, san: IscsiServer) -> Iterator[Place]:
+    """The host and the LUN; the server's password is what it was, afterwards."""
+    place = Place(rig, san)
+    yield place
+    place.serve(LUN)
+
+
+def chosen(found: list[tuple[Operation, Event]], request: pytest.FixtureRequest) -> list[tuple[Operation, Event]]:
     """Those of this run: all, a shard, or a sample."""
-    sample = request.config.getoption("--sample")
+    sample = request.config.getoption("--sample") // SHARE
     if sample:
-        return random.Random(request.config.getoption("--seed")).sample(found, min(sample, len(found)))
+        seed = request.config.getoption("--seed")
+        drawn = random.Random(seed).sample(range(len(found)), min(sample, len(found)))
+        return [found[number] for number in sorted(drawn)]
     part, parts = (int(word) for word in request.config.getoption("--shard").split("/"))
     return found[part - 1 :: parts]
 
 
-def test_a_kill_while_it_is_formatted_and_logged_in_to(
-    rig: Rig, san: IscsiServer, request: pytest.FixtureRequest
-) -> None:
+def test_a_kill_in_any_change(place: Place, rig: Rig, san: IscsiServer, request: pytest.FixtureRequest) -> None:
     fresh(rig, san)
-    mine = [event for event in events(run(rig, LUN, trace=True)["trace"]) if not event.role.startswith("program")]
-    assert len(mine) > 50 and any(event.role.startswith("child") for event in mine)
+    found: list[tuple[Operation, Event]] = []
+    for operation in OPERATIONS:
+        place.begin(operation)
+        mine = points(place.run(operation.call, trace=True)["trace"])
+        mine = [event for event in mine if not event.role.startswith("program")]
+        assert len(mine) > 20 and any(event.role.startswith("child") for event in mine), operation.name
+        found += [(operation, event) for event in mine]
     failures = []
-    for number, event in enumerate(chosen(mine, request)):
-        fresh(rig, san)
+    for number, (operation, event) in enumerate(chosen(found, request)):
+        instead = number % 2 == 1
         try:
-            answer = rig.run("iscsi_lvm", LUN, kill=[event.role, event.call, event.count])
-            if not (hit(answer["trace"]) or "").startswith(event.call):
-                continue  # the run took another course
-            if number % 2:
-                run(rig, LUN)
-                assert run(rig, LUN)["result"]["changed"] is False
-                assert formatted(san)
-            else:
-                run(rig, ABSENT)
-                assert left(rig) == CLEAN
-                formatted(san)
-            counts.add("kill points")
+            before = place.begin(operation)
+            if place.kill(operation.call, event):
+                place.end(operation, instead, before)
+                counts.add("kill points")
         except (AssertionError, LabError) as error:
-            failures.append(f"{event.key}, then {'again' if number % 2 else 'absent'}: {str(error)[:1500]}")
+            then = operation.instead if instead else operation.call
+            failures.append(f"{operation.name}: {event.key}, then {then.get('state', 'present')}: {str(error)[:1500]}")
             rig.start()
+            fresh(rig, san)
     assert not failures, f"{len(failures)} failed:\n" + "\n".join(failures)
+
+
+def begun(rig: Rig, san: IscsiServer, **more: Any) -> None:
+    """Have a blank LUN formatted; returns when it is a physical volume."""
+    fresh(rig, san)
+    rig.send(do="run", module="iscsi_lvm", args={**LUN, **more})
+
+    def labelled() -> bool:
+        with san.disk("chap", 1).open("rb") as file:
+            return LABEL in file.read(4096)
+
+    wait_until(labelled, 60, "the LUN to be formatted", interval=0.001)
+
+
+def forgotten(rig: Rig, san: IscsiServer) -> None:
+    """Nothing is left of it once it is not wanted, and it can be had again."""
+    run(rig, ABSENT)
+    assert left(rig) == CLEAN
+    assert group(san) == ""
+    run(rig, LUN)
+    assert group(san)
 
 
 def test_power_lost_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:
     """The physical volume is on the LUN and the session is gone: what settles the intent logs in for it."""
-    fresh(rig, san)
-    rig.send(do="run", module="iscsi_lvm", args=LUN)
-    disk = san.disk("chap", 1)
-    while True:
-        with disk.open("rb") as file:
-            if LABEL in file.read(4096):
-                break
+    begun(rig, san)
     rig.host.kill()
     rig.stop()
     rig.host.boot()
     rig.start()
-    run(rig, ABSENT)
-    assert left(rig) == CLEAN
-    formatted(san)
-    run(rig, LUN)
-    assert formatted(san)
+    forgotten(rig, san)
+
+
+def test_a_server_that_dies_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:
+    begun(rig, san, timeout=10)
+    san.pause()
+    back = threading.Timer(DEAD_SECONDS, san.resume)  # what hangs on it does not end before
+    back.start()
+    try:
+        result = rig.receive()["result"]
+    finally:
+        back.join()
+    assert result["failed"] and result["error"]["kind"] in ("timeout", "unreachable"), result
+    forgotten(rig, san)

@@ -36,6 +36,25 @@ class Asked:
         return self.backends[0]
 
 
+@dataclass(frozen=True)
+class Group:
+    """The backend's group on its owner, used past the collection: by LVM itself."""
+
+    host: Managed
+    device: str
+    owner: str
+
+    def lvm(self, verb: str, words: str) -> str:
+        """Run a command of LVM's as the owner."""
+        config = f'global{{system_id_source="lvmlocal"}}local{{system_id="{self.owner}"}}'
+        return self.host.sh(f"lvm {verb} --yes --devices {self.device} --config '{config}' {words}")
+
+    def make(self, name: str, size: str) -> str:
+        """A thin volume; its device."""
+        self.lvm("lvcreate", f"--type thin --virtualsize {size} --thinpool microvm-pool --name {name} vg_san")
+        return f"/dev/vg_san/{name}"
+
+
 def found(answers: list[Answer]) -> dict[str, dict[str, Any]]:
     """The items of the answers to ``Asked.run``."""
     return {**answers[0].items("backends"), **answers[1].items("targets")}
@@ -76,5 +95,15 @@ def served(storage: IscsiServer) -> Iterator[IscsiServer]:
 @pytest.fixture
 def pair(hv1: Managed, hv2: Managed, asked: Asked) -> tuple[Managed, Managed]:
     """The host that owns the backend's group now, and the one on standby."""
-    first = statuses(asked.run(hv1))["san"]
+    first, second = (each.works("storage_backend", **asked.san).result["backend"]["status"] for each in (hv1, hv2))
+    assert {first, second} == {"ok", "standby"}
     return (hv1, hv2) if first == "ok" else (hv2, hv1)
+
+
+@pytest.fixture
+def group(pair: tuple[Managed, Managed], asked: Asked) -> Group:
+    """The backend's group, on the host that owns it."""
+    owner, dummy = pair
+    item = owner.works("storage_backend", **asked.san).result["backend"]
+    assert item["owner"].startswith(f"{owner.name}."), "LVM is never told to be another host"
+    return Group(owner, item["device"], item["owner"])

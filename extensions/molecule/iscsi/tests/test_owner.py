@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from extensions.molecule.iscsi.tests.conftest import Asked, found, statuses
+from extensions.molecule.iscsi.tests.conftest import Asked, Group, found, statuses
 from extensions.molecule.managed import Managed
 from tests.lab.daemon import wait_until
 
@@ -63,24 +61,18 @@ def test_neither_can_the_module(pair: Pair, asked: Asked) -> None:
     assert statuses(asked.run(other))["san"] == "standby"
 
 
-def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pair, asked: Asked) -> None:
+def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pair, asked: Asked, group: Group) -> None:
     owner, other = pair
-    volume = (
-        "lvm lvcreate --devices {} --config '{}' --type thin --virtualsize 8M --thinpool microvm-pool --name v vg_san"
-    )
-    item = found(asked.run(owner))["san"]
-    config = f'global{{system_id_source="lvmlocal"}}local{{system_id="{item["owner"]}"}}'
-    owner.sh(volume.format(item["device"], config))
-    owner.sh("printf kept | dd of=/dev/vg_san/v bs=512 conv=sync oflag=direct status=none")
+    disk = group.make("v", "8M")
+    owner.sh(f"printf kept | dd of={disk} bs=512 conv=sync oflag=direct status=none")
     owner.host.kill()
-    (taken,) = [other.works("storage_backend", **{**asked.san, "takeover": item["owner"]})]
+    taken = other.works("storage_backend", **{**asked.san, "takeover": group.owner})
     assert taken.changed and "destroy" in taken.warnings
-    assert taken.result["backend"]["owner"].startswith(f"{other.name}.")
-    assert other.sh("head -c 4 /dev/vg_san/v") == "kept"
+    mine = taken.result["backend"]
+    assert mine["owner"].startswith(f"{other.name}.")
+    assert other.sh(f"head -c 4 {disk}") == "kept"
     owner.host.boot()
     wait_until(lambda: statuses(asked.run(owner))["san"] == "standby", 60, "the former owner to be on standby")
     assert owner.sh("ls /dev/mapper").split() == ["control"]
-    assert not re.search(r"vg_san", owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False))
-    asked.run(other)
-    other.sh(f"lvm lvremove --yes --devices {taken.result['backend']['device']} --config "
-             f"'{config.replace(item['owner'], taken.result['backend']['owner'])}' vg_san/v")  # fmt: skip
+    assert "vg_san" not in owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False)
+    Group(other, mine["device"], mine["owner"]).lvm("lvremove", "vg_san/v")
