@@ -40,6 +40,8 @@ _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _TAG = _NAME | frozenset("/=!:#")
 _ESCAPED = re.compile(rb"&([0-9a-f]{2})")
 _REPORT = ["--foreign", "--reportformat", "json", "--units", "b", "--nosuffix"]
+_PLAIN = len("LVM-") + 2 * 32
+"""Length of a volume's device-mapper UUID: those of group and volume; what it is a part of has a suffix."""
 _UUID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -226,6 +228,31 @@ def _group(found: dict[str, t.Any], volumes: t.Iterable[dict[str, t.Any]]) -> Gr
 
 def _percent(text: str) -> float | None:
     return float(text) if text else None
+
+
+class Mapped(t.NamedTuple):
+    """A device of the device-mapper. ``plain``: a volume of its own; not part of a pool, a snapshot or such."""
+
+    name: str
+    plain: bool
+    open: bool
+
+
+def mapped(uuids: t.Collection[str]) -> list[Mapped]:
+    """The devices with these device-mapper UUIDs, by name; nothing is read from a disk. Raises as command.run."""
+    columns = ["--columns", "--noheadings", "--separator", "|", "-o", "uuid,name,open"]
+    text = command.run(["dmsetup", "info", *columns], READ_SECONDS, writes=False)
+    lines = [line.strip().split("|") for line in text.splitlines()]
+    found = [(fields[1], fields[0], fields[2] != "0") for fields in lines if fields[0] in uuids]
+    return [Mapped(name, len(uuid) == _PLAIN, is_open) for name, uuid, is_open in sorted(found)]
+
+
+def unmap(name: str, seconds: float) -> None:
+    """Take away a device of the device-mapper that nobody has open; its disk is not written to. Raises as command.run.
+
+    For volumes of a group that is another host's now: what that host has removed since LVM knows no more.
+    """
+    command.run(["dmsetup", "remove", name], seconds, writes=True)
 
 
 def change(

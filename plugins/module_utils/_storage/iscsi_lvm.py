@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import (
     deadline,
+    disk,
     files,
     iscsi,
     iscsi_login,
@@ -346,6 +347,22 @@ def refuse_in_use(group: lvm.Group) -> None:
         raise HostError("in_use", text, "stop what uses them, then run this again")
 
 
+def left_active(look: Look) -> tuple[list[str], str]:
+    """What this host still has active of a group that is another host's now, and why it must stay so ("": it need not).
+
+    A pool or a snapshot writes to the LUN when it is taken down, which would destroy what its owner has there.
+    """
+    held = disk.holders(look.disk.name) if look.disk is not None and look.status == "standby" else []
+    if not held:
+        return [], ""
+    devices = lvm.mapped(held)
+    names = [each.name for each in devices]
+    if not all(each.plain for each in devices):
+        return names, "taking them down would write to the LUN: reset this host, do not shut it down"
+    used = [each.name for each in devices if each.open]
+    return names, "stop what uses %s, then run this again" % ", ".join(used) if used else ""
+
+
 def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
     """Bytes of a group, or of its thin pool with the percentages in use; nothing when that pool is not active here."""
     if wanted["layout"] != "thin":
@@ -364,13 +381,17 @@ def capacity(wanted: Asked, group: lvm.Group) -> dict[str, t.Any]:
 
 
 def remarks(wanted: Asked, look: Look) -> list[str]:
-    """What should be seen to: a server that does not answer, a thin pool that fills."""
+    """What should be seen to: a server that does not answer, another host's volumes in use, a thin pool that fills."""
     if look.status == "unreachable":
         text = "%s is unreachable: check the server and the network. What uses it waits up to %d s for it, then fails"
         return [text % (shown(wanted), WAIT_SECONDS)]
     group = look.found.group if look.found else None
     if group is None:
         return []
+    left, why = left_active(look)
+    if why:
+        text = "%s belongs to %s, and this host still has volumes of it active, which may destroy it: %s; %s"
+        return [text % (group.name, group.system_id or "nobody", ", ".join(left), why)]
     found = capacity(wanted, group)
     told = []
     for key, what in (("data_percent", "data"), ("metadata_percent", "metadata")):

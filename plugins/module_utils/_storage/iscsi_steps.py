@@ -318,6 +318,8 @@ class OpenGroup(Step):
         where = "volume group %s on LUN %d" % (self.asked["vg"], self.asked["lun"])
         if self.takeover and self.facts:
             return "take over %s from %s" % (where, self.takeover)
+        if self.takeover:
+            return "open %s, take it over if it is of %s" % (where, self.takeover)
         if self.initialize:
             return "open %s, make it when the LUN is blank" % where
         return "open %s" % where
@@ -335,6 +337,7 @@ class OpenGroup(Step):
             raise HostError("unsupported", text, "exclude it in multipath.conf: one session is used at a time")
         own, seen = lvm.system_id(), lvm.look(found.node)
         if not self.facts.get("vg_uuid"):
+            self._refuse_namesake(found)
             if seen.group is None:
                 try:
                     seen = self._initialize(found, own, seen, progress)
@@ -352,12 +355,28 @@ class OpenGroup(Step):
         if not lvm.is_own(group.system_id, own):
             if self.takeover != (group.system_id or iscsi_lvm.UNOWNED):
                 return self._standby(answer, group)
-            words = ["vgchange", "--yes", "--systemid", own, group.name]
-            lvm.change(found.node, own, words, _left(until), formerly=group.system_id)
+            self._take(found.node, own, group, until)
         else:
-            own = group.system_id
-        self._activate(found.node, own, group, until)
+            self._activate(found.node, group.system_id, group, until)
         return answer
+
+    def _take(self, node: str, own: str, group: lvm.Group, until: float) -> None:
+        """Make the group this host's and activate it; one that can't be activated is given back."""
+        words = ["vgchange", "--yes", "--systemid"]
+        lvm.change(node, own, [*words, own, group.name], _left(until), formerly=group.system_id)
+        try:
+            self._activate(node, own, group, until)
+        except HostError:
+            lvm.change(node, own, ["vgchange", "--activate", "n", group.name], UNDO_SECONDS / 2)
+            lvm.change(node, own, [*words, group.system_id, group.name], UNDO_SECONDS / 2)
+            raise
+
+    def _refuse_namesake(self, found: iscsi.Disk) -> None:
+        """Raise for a group of that name on other disks of this host: their volumes would have one name."""
+        vg = self.asked["vg"]
+        if os.path.lexists(os.path.join("/dev", vg)) and not disk.holders(found.name):
+            text = "there is /dev/%s on this host already, and it is not on %s" % (vg, iscsi_lvm.shown(self.asked))
+            raise HostError("conflict", text, "choose another vg, or rename one of the groups (vgrename)", field="vg")
 
     def _standby(self, answer: Known, group: lvm.Group) -> Known:
         """Another host's group is left alone; one of nobody may be in use anywhere, so it is not taken silently."""
@@ -535,6 +554,27 @@ class CloseGroup(Step):
         deadline.call(lambda: self._close("y"), UNDO_SECONDS, "activating volume group %s" % self.asked["vg"])
 
 
+@dataclasses.dataclass(frozen=True)
+class LetGo(Step):
+    """Take down the devices of volumes that are another host's now, as long as nobody uses them."""
+
+    vg: str
+    devices: list[str]
+    seconds: float
+
+    def describe(self) -> str:
+        return "deactivate %s: volume group %s is another host's" % (", ".join(self.devices), self.vg)
+
+    def apply(self, known: Known) -> deadline.Child:
+        doing = "deactivating what is left of volume group %s" % self.vg
+        return deadline.Child(lambda send: self._let_go(), self.seconds, doing)
+
+    def _let_go(self) -> Known:
+        for device in self.devices:
+            lvm.unmap(device, self.seconds - MARGIN)
+        return {}
+
+
 def _signs(found: iscsi.Disk, progress: deadline.Progress) -> list[str]:
     progress.alive()
     signs = disk.signs(found.name)
@@ -558,5 +598,6 @@ KINDS: dict[str, type[Step]] = {
         RemoveRecord,
         OpenGroup,
         CloseGroup,
+        LetGo,
     )
 }

@@ -19,6 +19,8 @@ from ansible_collections.microvm.host.plugins.module_utils._host import disk, is
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm
 
+DANGER = "if that host still runs and uses it, both will write to it and destroy it"
+
 
 @dataclasses.dataclass(frozen=True)
 class Use:
@@ -57,6 +59,12 @@ def _refuse_taken(use: Use, seen: iscsi_lvm.Observed) -> None:
     if taken is not None:
         text = "%s is already %s" % (iscsi_lvm.shown(use.asked), taken["user"].replace(":", " ", 1))
         raise HostError("conflict", text, "use that, or remove it first", field=use.prefix + "lun")
+    for other in seen.rows.values():
+        if other["asked"]["vg"] == use.asked["vg"]:
+            owner = other["user"].partition(":")[2]
+            text = "%s has a volume group %s on this host already, on another LUN" % (owner, use.asked["vg"])
+            hint = "their volumes would have one name: choose another vg, or rename one where it is in use (vgrename)"
+            raise HostError("conflict", text, hint, field=use.prefix + "vg")
     for other in seen.others(use.asked, use.user):
         for key in ("initiator_name", "username", "mutual_username"):
             if other["asked"][key] != use.asked[key]:
@@ -75,6 +83,7 @@ def _new(use: Use, seen: iscsi_lvm.Observed) -> Plan:
     plan = _plan(use, {}, facets(use.asked, use.logged_in))
     proof = iscsi_lvm.chap(use.asked, use.secrets, _shared_record(use, seen))
     plan.steps = [*_approach(use, proof), *(_enter(use, {}, seen) if use.logged_in else [])]
+    _warn_of_takeover(use, plan)
     plan.contact = _contact(use.asked, use.seconds)
     plan.commit = _storing(use, {})
     return plan
@@ -123,16 +132,37 @@ def _return(use: Use, seen: iscsi_lvm.Observed, look: iscsi_lvm.Look, facts: dic
             plan.steps += _approach(use, proof)  # the portal that answers may be another than last time
         plan.contact = _contact(use.asked, use.seconds)
         plan.steps += _enter(use, facts, seen)
+        _warn_of_takeover(use, plan)
     elif group is not None and look.status == "ok" and group.closed:
         plan.before["active"], plan.after["active"] = False, True
-        plan.steps += _enter(use, facts, seen)[-1:]
+        plan.steps += _enter(dataclasses.replace(use, takeover=""), facts, seen)[-1:]
     elif group is not None and look.status == "standby" and use.takeover == (group.system_id or iscsi_lvm.UNOWNED):
         plan.before["owner"], plan.after["owner"] = group.system_id, lvm.system_id()
+        _let_go(use, look, plan)  # LVM gives no group another owner whose volumes are active
         plan.steps += _enter(use, facts, seen)[-1:]
-        plan.warnings.append(
-            "%s is taken from %s: if that host still runs and uses it, both will write to it and destroy it"
-            % (group.name, use.takeover)
-        )
+        plan.warnings.append("%s is taken from %s: %s" % (group.name, use.takeover, DANGER))
+    elif group is not None and look.status == "standby":
+        if use.takeover:
+            text = "nothing is taken over: %s belongs to %s, not to %s"
+            plan.warnings.append(text % (group.name, group.system_id or "nobody", use.takeover))
+        _let_go(use, look, plan)
+
+
+def _warn_of_takeover(use: Use, plan: Plan) -> None:
+    """Whose the group is turns out after the login."""
+    if use.takeover and use.logged_in:
+        text = "%s is taken from %s if it is the owner: %s"
+        plan.warnings.append(text % (use.asked["vg"], use.takeover, DANGER))
+
+
+def _let_go(use: Use, look: iscsi_lvm.Look, plan: Plan) -> None:
+    """Deactivate what this host still has active of a group that another one has taken over."""
+    left, why = iscsi_lvm.left_active(look)
+    if left and not why:
+        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+
+        plan.before["active"], plan.after["active"] = left, []
+        plan.steps.append(iscsi_steps.LetGo(use.asked["vg"], left, use.seconds))
 
 
 def _renew(

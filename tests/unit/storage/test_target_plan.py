@@ -53,7 +53,9 @@ class World:
         monkeypatch.setattr(iscsi, "record", lambda *where: str(self.record) if self.record.exists() else None)
         monkeypatch.setattr(lvm, "report", lambda node: json.dumps(self.report))
         monkeypatch.setattr(lvm, "system_id", lambda: OWN)
+        self.active: list[lvm.Mapped] = []
         monkeypatch.setattr(disk, "holders", lambda name: ["LVM-pool"])
+        monkeypatch.setattr(lvm, "mapped", lambda uuids: self.active)
         monkeypatch.setattr(iscsi_steps, "is_masked", lambda vg: True)
 
     def register(self, logged_in: bool = True, user: str = USER, **change: Any) -> None:
@@ -146,9 +148,51 @@ def test_anothers_group_is_standby_and_taken_only_from_the_owner_that_is_named(w
     world.group["vg_systemid"] = "hv2.5678"
     assert world.observed().looks[USER].status == "standby"
     assert steps(world.plan()) == steps(world.plan(takeover="hv3.0000")) == []
+    assert (
+        "nothing is taken over: vg_vms belongs to hv2.5678, not to hv3.0000" in world.plan(takeover="hv3.0000").warnings
+    )
     plan = world.plan(takeover="hv2.5678")
     assert steps(plan) == ["OpenGroup"] and "destroy" in plan.warnings[0]
     assert plan.diff() == {"before": {"owner": "hv2.5678"}, "after": {"owner": OWN}}
+
+
+def test_a_takeover_by_a_host_that_is_new_to_it_is_warned_of(world: World) -> None:
+    plan = world.plan(takeover="hv2.5678")
+    assert "destroy" in plan.warnings[0]
+    assert plan.steps[-1].describe().endswith("take it over if it is of hv2.5678")
+
+
+VOLUME = lvm.Mapped("vg_vms-v", plain=True, open=False)
+
+
+def test_what_is_left_active_of_anothers_group_is_taken_down_when_nobody_uses_it(world: World) -> None:
+    world.register()
+    world.group["vg_systemid"] = "hv2.5678"
+    world.active = [VOLUME]
+    plan = world.plan()
+    assert steps(plan) == ["LetGo"]
+    assert plan.diff() == {"before": {"active": ["vg_vms-v"]}, "after": {"active": []}}
+    assert steps(world.plan(takeover="hv2.5678")) == ["LetGo", "OpenGroup"]
+
+
+@pytest.mark.parametrize(
+    ("device", "advice"),
+    [(VOLUME._replace(open=True), "stop what uses vg_vms-v"), (VOLUME._replace(plain=False), "reset this host")],
+)
+def test_what_can_not_be_taken_down_is_warned_of(world: World, device: lvm.Mapped, advice: str) -> None:
+    world.register()
+    world.group["vg_systemid"] = "hv2.5678"
+    world.active = [device]
+    assert world.plan().steps == []
+    (told,) = iscsi_lvm.remarks(iscsi_lvm.asked(ITEM, ""), world.observed().looks[USER])
+    assert "vg_vms belongs to hv2.5678" in told and advice in told
+
+
+def test_a_group_of_a_name_that_another_lun_has_is_refused(world: World) -> None:
+    world.register(user="backend:b")
+    with pytest.raises(HostError, match="b has a volume group vg_vms on this host already") as caught:
+        world.plan(lun=2)
+    assert (caught.value.kind, caught.value.field) == ("conflict", "vg")
 
 
 @pytest.mark.parametrize("broken", ["FAILED", "blocked"])

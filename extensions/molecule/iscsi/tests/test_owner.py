@@ -76,3 +76,34 @@ def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pai
     assert owner.sh("ls /dev/mapper").split() == ["control"]
     assert "vg_san" not in owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False)
     Group(other, mine["device"], mine["owner"]).lvm("lvremove", "vg_san/v")
+
+
+def test_who_lost_a_group_lets_go_of_it_and_gets_it_back(hv1: Managed, hv2: Managed, asked: Asked) -> None:
+    target = asked.targets[0]
+    items = {host.name: found(asked.run(host))["archive"] for host in (hv1, hv2)}
+    owner, other = (hv1, hv2) if items[hv1.name]["status"] == "ok" else (hv2, hv1)
+    mine = items[owner.name]
+    group = Group(owner, mine["device"], mine["owner"])
+    group.lvm("lvcreate", "--size 8M --name v vg_archive")
+    owner.sh("systemd-run --unit=user sh -c 'exec 3</dev/vg_archive/v; exec sleep 600'")
+    taken = other.works("iscsi_lvm", **{**target, "takeover": mine["owner"]})
+    assert taken.changed and "destroy" in taken.warnings
+
+    told = owner.works("iscsi_lvm", **target)
+    assert (told.changed, told.result["target"]["status"]) == (False, "standby")
+    assert "vg_archive-v" in told.warnings and "stop what uses" in told.warnings
+    owner.sh("systemctl stop user")
+    owner.converges("iscsi_lvm", **target)
+    assert "vg_archive-v" not in owner.sh("ls /dev/mapper")
+
+    assert "nothing is taken over" in owner.works("iscsi_lvm", **{**target, "takeover": "nobody.00000000"}).warnings
+    other.sh("dmsetup remove vg_archive-v")  # its volumes must be idle, and here nobody uses them
+    owner.converges("iscsi_lvm", **{**target, "takeover": taken.result["target"]["owner"]})
+    group.lvm("lvremove", "vg_archive/v")
+    assert statuses(asked.run(other))["archive"] == "standby"
+
+
+def test_a_host_has_one_group_of_a_name(pair: Pair, asked: Asked) -> None:
+    for host in pair:
+        answer = host.fails("storage_backend", "conflict", **{**asked.san, "name": "namesake", "lun": 2})
+        assert answer.result["error"]["field"] == "vg"
