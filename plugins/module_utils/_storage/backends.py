@@ -171,7 +171,8 @@ class Backends:
         if wanted.name == self.stand_in:
             return True
         if wanted.default is None:
-            if is_default or seen.default is not None or self.claimant is not None:
+            goes = seen.default in self.removed and not set(seen.backends) - self.removed  # with all others there are
+            if is_default or (seen.default is not None and not goes) or self.claimant is not None:
                 return is_default
             return wanted.name == self.first  # a host with backends has a default one: the first
         if not wanted.default and is_default and self.claimant in (None, wanted.name):
@@ -196,6 +197,8 @@ class Backends:
                 "in_use",
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
+                "storage_volume with name: %s, state: absent deletes one; with move: true, backend: OTHER it goes there"
+                % volumes[0],
             )
         mounted = seen.of("backend:" + wanted.name)
         others = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []
@@ -212,8 +215,8 @@ class Backends:
         if row["is_default"] and left and self.claimant is None:
             raise HostError(
                 "conflict",
-                "backend %s is the default" % wanted.name,
-                "make another backend the default first (one of %s)" % ", ".join(sorted(left)),
+                "backend %s is the default, and a host with backends has one" % wanted.name,
+                "give another default: true first (one of %s)" % ", ".join(sorted(left)),
             )
         plan = kinds.of(row["kind"]).absent(wanted, seen, row)
         plan.before.update(kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
