@@ -112,9 +112,10 @@ class Backends:
         """See Resource."""
 
         def probed(seen: observed.Seen) -> list[str]:
-            there = [each.name for each in wanted if each.state != "absent" and each.name in seen.backends]
-            found = [seen.backends[name] for name in there]
-            return [path for row in found for path in kinds.of(row["kind"]).looked_at(row, seen)]
+            there = [(seen.backends[each.name], each.state) for each in wanted if each.name in seen.backends]
+            return [
+                path for row, state in there for path in kinds.of(row["kind"]).looked_at(row, seen, state == "absent")
+            ]
 
         return Seen(probed, observed.look_seconds(each.timeout for each in wanted), self.hung)
 
@@ -192,7 +193,8 @@ class Backends:
         from ansible_collections.microvm.host.plugins.module_utils._storage import users
 
         volumes = seen.volumes.get(wanted.name, [])
-        if volumes:
+        owner = kinds.of(row["kind"]).taken_by(row, seen) if volumes else ""
+        if volumes and not owner:
             raise HostError(
                 "in_use",
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
@@ -220,16 +222,34 @@ class Backends:
             )
         plan = kinds.of(row["kind"]).absent(wanted, seen, row)
         plan.before.update(kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
+        if volumes:
+            self._forget_volumes(plan, volumes, seen, row, owner)
         plan.steps.append(Record("forget backend %s, its files stay" % wanted.name))
         inner = plan.commit
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
+            for name in volumes:
+                connection.execute("DELETE FROM volumes WHERE name = ? AND backend = ?", (name, wanted.name))
             connection.execute("DELETE FROM backends WHERE name = ?", (wanted.name,))
             if inner is not None:
                 inner(connection, known)
 
         plan.commit = commit
         return plan
+
+    def _forget_volumes(self, plan: Plan, names: list[str], seen: Seen, row: registry.Row, owner: str) -> None:
+        """Volumes that went to another host with their backend; those in use on this host are refused (``in_use``)."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage import users, volumes
+
+        beside = kinds.store_of(row, seen)
+        held = beside.holders(set(names)) if beside else {}
+        with registry.reading() as connection:
+            machines = users.of_volumes(connection)
+        for name in names:
+            volumes.refuse_used(name, machines.get(name, ()), held.get(name, {}))
+            plan.steps.append(volumes.forgotten(name, row["name"], owner))
+        plan.before["volumes"] = names
+        plan.locks += tuple("volume/" + name for name in names)
 
     def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
         """A host with backends has a default one: of those that did not fail the first, when no other is left."""
