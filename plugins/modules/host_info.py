@@ -27,6 +27,8 @@ options:
       - Look at every mount too, all at once, which asks the servers.
       - Without it a mount is told as the kernel's table of mounts shows it, without capacity. A dead server is not seen
         then.
+      - LVM is asked of every LUN with a session in either case, all at once, so that V(ok) and V(standby) are what it
+        says now. Where it does not answer in time the status is V(unreachable).
     type: bool
     default: false
   timeout:
@@ -167,7 +169,7 @@ mounts:
 volumes:
   description:
     - Volumes of this host, each as RV(microvm.host.storage_volume#module:volumes) has it.
-    - Without O(refresh) the status of one that is not on this host's own disks is V(unknown).
+    - Without O(refresh) the status of one on a mount is V(unknown), as nobody looked, unless the mount is gone.
   returned: success
   type: list
   elements: dict

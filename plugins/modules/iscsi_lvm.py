@@ -118,7 +118,8 @@ options:
       default: false
     takeover:
       description:
-        - Take the group from this owner, as RV(targets[].owner) names it; V(none) for a group without an owner.
+        - Take the group from this owner, as RV(targets[].owner) names it, for instance V(hv2.d3be1e87); V(none) for a
+          group without an owner.
         - This is for a host that is dead for good. If it is not, and it uses the group, both hosts write to it and
           destroy it; nothing here can notice or prevent that. Switch it off first.
         - It may stay in the inventory. While the group has another owner than this nothing is taken, and on a host that is
@@ -166,6 +167,9 @@ options:
     default: false
 notes:
   - Volumes that are in use keep a LUN from being logged out or removed; the error names them.
+  - LVM's own commands leave out or refuse the group on every host, its owner too (C(Cannot access VG)), since this
+    collection gives the system ID with each call. To look at it, use C(vgs --foreign) and C(lvs --foreign).
+  - LVM writes the metadata of a group that it changes to C(/etc/lvm/archive) and C(/etc/lvm/backup), where they stay.
   - LVM 2.03.12 or later and open-iscsi are needed; the role P(microvm.host.prepare_host#role) installs them.
 seealso:
   - module: microvm.host.storage_backend

@@ -44,6 +44,8 @@ options:
         - V(absent) unmounts the backend and forgets it; the files stay.
         - A backend with volumes on it is not removed, nor is the default backend, unless it is the last one and has no
           volumes.
+        - Volumes of a group that another host has taken over, which is the status V(standby), are forgotten with the
+          backend, unless something on this host uses them. They and their data are that host's.
       type: str
       default: present
       choices:
@@ -253,7 +255,8 @@ options:
       type: bool
     takeover:
       description:
-        - Take the group from this owner, a host that is dead for good; for O(kind=iscsi_lvm).
+        - Take the group from this owner, a host that is dead for good; for O(kind=iscsi_lvm). RV(backends[].owner) names
+          it.
         - See O(microvm.host.iscsi_lvm#module:takeover) for what it risks.
       type: str
     path:

@@ -89,10 +89,20 @@ def inconvertible(given: Options, spec: dict[str, Options]) -> HostError | None:
             if option.get("type") == "int" and _is_infinite(value):
                 return HostError("invalid", "%s%s is not a number" % (prefix, name), field=prefix + name)
             if option.get("type") == "dict" and not _may_be_dict(value):
-                return HostError("invalid", "%s%s is not a dictionary" % (prefix, name), field=prefix + name)
+                text = "%s%s is not a dictionary" % (prefix, name)
+                return HostError("invalid", text, _example("%s: %s", name, option), field=prefix + name)
             if option.get("elements") == "dict" and not all(map(_may_be_dict, _elements(value))):
-                return HostError("invalid", "%s%s is not a list of dictionaries" % (prefix, name), field=prefix + name)
+                text = "%s%s is not a list of dictionaries" % (prefix, name)
+                return HostError("invalid", text, _example("%s: [%s]", name, option), field=prefix + name)
     return None
+
+
+def _example(form: str, name: str, option: Options) -> str:
+    """How a value of dictionaries is written, by the option that each of them must have."""
+    inner = option.get("options") or {}
+    required = [key for key, each in inner.items() if each.get("required")]
+    key = next(iter([*required, *(key for key in inner if key == "name"), *inner]), "KEY")
+    return "write it as " + form % (name, "{%s: ..., ...}" % key)
 
 
 def unknown(given: Options, spec: dict[str, Options]) -> HostError | None:

@@ -24,7 +24,8 @@ LOCKED = frozenset({"backend", "mount", "share", "target", "volume", "machine", 
 
 
 def gather(refresh: bool, timeout: int, discover: list[dict[str, t.Any]] | None) -> dict[str, t.Any]:
-    """Everything the registry and the kernel know; ``refresh`` looks at each mount too, ``discover`` asks servers.
+    """Everything the registry and the kernel know, and LVM of LUNs; ``refresh`` looks at each mount too, ``discover``
+    asks servers.
 
     All of it within ``timeout`` s. Raises HostError ``invalid`` naming the option.
     """
@@ -36,7 +37,7 @@ def gather(refresh: bool, timeout: int, discover: list[dict[str, t.Any]] | None)
         return local + ([row["path"] for row in seen.rows.values()] if refresh else [])
 
     until = time.monotonic() + timeout * LOOKING
-    luns = iscsi_lvm.Observed(timeout * LOOKING, lambda user: refresh, set(), refresh)  # at the same time as mounts
+    luns = iscsi_lvm.Observed(timeout * LOOKING, lambda user: True, set())  # at the same time as mounts
     seen = observed.Seen(probed, until - time.monotonic())
     seen.beside["luns"] = luns
     intents = journal.left_open()

@@ -51,12 +51,13 @@ def jobs(intents: t.Sequence[registry.Row]) -> Told:
 
 
 def _known(row: registry.Row, seen: observed.Seen, refresh: bool) -> Look:
-    """The status that a backend was seen to have; without ``refresh`` only those on this host were looked at."""
-    kind = kinds.of(row["kind"])
-    if not refresh and "external" in row["capabilities"]:
-        return {"status": "unknown"}
-    status = kind.described(row, seen).get("status", "not_mounted")
-    return {"status": "ok" if status == "read_only" else status}
+    """The status that a backend was seen to have; without ``refresh`` no mount was looked at, which has no capacity."""
+    found = kinds.of(row["kind"]).described(row, seen)
+    status = found.get("status", "not_mounted")
+    if status not in ("ok", "read_only"):
+        return {"status": status}
+    looked_at = refresh or "external" not in row["capabilities"] or "capacity" in found
+    return {"status": "ok" if looked_at else "unknown"}
 
 
 def _images(backend: str, look: Look) -> Told:

@@ -112,9 +112,10 @@ class Backends:
         """See Resource."""
 
         def probed(seen: observed.Seen) -> list[str]:
-            there = [each.name for each in wanted if each.state != "absent" and each.name in seen.backends]
-            found = [seen.backends[name] for name in there]
-            return [path for row in found for path in kinds.of(row["kind"]).looked_at(row, seen)]
+            there = [(seen.backends[each.name], each.state) for each in wanted if each.name in seen.backends]
+            return [
+                path for row, state in there for path in kinds.of(row["kind"]).looked_at(row, seen, state == "absent")
+            ]
 
         return Seen(probed, observed.look_seconds(each.timeout for each in wanted), self.hung)
 
@@ -171,7 +172,8 @@ class Backends:
         if wanted.name == self.stand_in:
             return True
         if wanted.default is None:
-            if is_default or seen.default is not None or self.claimant is not None:
+            goes = seen.default in self.removed and not set(seen.backends) - self.removed  # with all others there are
+            if is_default or (seen.default is not None and not goes) or self.claimant is not None:
                 return is_default
             return wanted.name == self.first  # a host with backends has a default one: the first
         if not wanted.default and is_default and self.claimant in (None, wanted.name):
@@ -191,11 +193,14 @@ class Backends:
         from ansible_collections.microvm.host.plugins.module_utils._storage import users
 
         volumes = seen.volumes.get(wanted.name, [])
-        if volumes:
+        owner = kinds.of(row["kind"]).taken_by(row, seen) if volumes else ""
+        if volumes and not owner:
             raise HostError(
                 "in_use",
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
+                "storage_volume with name: %s, state: absent deletes one; with move: true, backend: OTHER it goes there"
+                % volumes[0],
             )
         mounted = seen.of("backend:" + wanted.name)
         others = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []
@@ -212,21 +217,39 @@ class Backends:
         if row["is_default"] and left and self.claimant is None:
             raise HostError(
                 "conflict",
-                "backend %s is the default" % wanted.name,
-                "make another backend the default first (one of %s)" % ", ".join(sorted(left)),
+                "backend %s is the default, and a host with backends has one" % wanted.name,
+                "give another default: true first (one of %s)" % ", ".join(sorted(left)),
             )
         plan = kinds.of(row["kind"]).absent(wanted, seen, row)
         plan.before.update(kind=row["kind"], enabled=bool(row["enabled"]), default=bool(row["is_default"]))
+        if volumes:
+            self._forget_volumes(plan, volumes, seen, row, owner)
         plan.steps.append(Record("forget backend %s, its files stay" % wanted.name))
         inner = plan.commit
 
         def commit(connection: sqlite3.Connection, known: Known) -> None:
+            for name in volumes:
+                connection.execute("DELETE FROM volumes WHERE name = ? AND backend = ?", (name, wanted.name))
             connection.execute("DELETE FROM backends WHERE name = ?", (wanted.name,))
             if inner is not None:
                 inner(connection, known)
 
         plan.commit = commit
         return plan
+
+    def _forget_volumes(self, plan: Plan, names: list[str], seen: Seen, row: registry.Row, owner: str) -> None:
+        """Volumes that went to another host with their backend; those in use on this host are refused (``in_use``)."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage import users, volumes
+
+        beside = kinds.store_of(row, seen)
+        held = beside.holders(set(names)) if beside else {}
+        with registry.reading() as connection:
+            machines = users.of_volumes(connection)
+        for name in names:
+            volumes.refuse_used(name, machines.get(name, ()), held.get(name, {}))
+            plan.steps.append(volumes.forgotten(name, row["name"], owner))
+        plan.before["volumes"] = names
+        plan.locks += tuple("volume/" + name for name in names)
 
     def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
         """A host with backends has a default one: of those that did not fail the first, when no other is left."""

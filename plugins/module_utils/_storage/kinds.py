@@ -53,8 +53,8 @@ class Kind(t.Protocol):
     def identity(self, config: dict[str, t.Any]) -> str:
         """What makes it one place: a call may name it once."""
 
-    def looked_at(self, row: registry.Row, seen: observed.Seen) -> list[str]:
-        """The directories of a registered backend that shall be looked at."""
+    def looked_at(self, row: registry.Row, seen: observed.Seen, leaving: bool) -> list[str]:
+        """The directories of a registered backend that shall be looked at; ``leaving``: it shall be removed."""
 
     def present(self, wanted: Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """What brings it there; what all backends have in common is added to it."""
@@ -64,6 +64,9 @@ class Kind(t.Protocol):
 
     def absent(self, wanted: Backend, seen: observed.Seen, row: registry.Row) -> Plan:
         """What takes it away, data excepted."""
+
+    def taken_by(self, row: registry.Row, seen: observed.Seen) -> str:
+        """Who has taken the place, with all volumes on it, from this host; "" for nobody, or nobody knows."""
 
     def described(self, row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:
         """Its part of a returned backend, ``status`` included."""

@@ -40,9 +40,14 @@ def identity(config: dict[str, t.Any]) -> str:
     return str(config["path"])
 
 
-def looked_at(row: registry.Row, seen: observed.Seen) -> list[str]:
+def looked_at(row: registry.Row, seen: observed.Seen, leaving: bool) -> list[str]:
     """See Kind."""
-    return [row["config"]["path"]]
+    return [] if leaving else [row["config"]["path"]]
+
+
+def taken_by(row: registry.Row, seen: observed.Seen) -> str:
+    """See Kind: no other host has it."""
+    return ""
 
 
 def present(wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:

@@ -38,10 +38,18 @@ def identity(config: dict[str, t.Any]) -> str:
     return iscsi_lvm.shown(config)
 
 
-def looked_at(row: registry.Row, seen: Seen) -> list[str]:
-    """See Kind: no directory; LVM is asked about its LUN instead."""
-    seen.beside.setdefault("luns asked for", set()).add("backend:" + row["name"])
+def looked_at(row: registry.Row, seen: Seen, leaving: bool) -> list[str]:
+    """See Kind: no directory; LVM is asked about its LUN instead, when it leaves for the sake of its volumes."""
+    if not leaving or seen.volumes.get(row["name"]):
+        seen.beside.setdefault("luns asked for", set()).add("backend:" + row["name"])
     return []
+
+
+def taken_by(row: registry.Row, seen: Seen) -> str:
+    """See Kind: the owner of its group, when LVM was asked and it is another host."""
+    look = observed(seen).looks["backend:" + row["name"]]
+    group = look.found.group if look.found else None
+    return group.system_id if group is not None and look.status == "standby" else ""
 
 
 def observed(seen: Seen) -> iscsi_lvm.Observed:
@@ -104,7 +112,8 @@ def store(row: registry.Row, seen: Seen) -> Store:
     """See Kind."""
     from ansible_collections.microvm.host.plugins.module_utils._storage.lvm_store import LvmStore
 
-    return LvmStore(row, observed(seen).rows["backend:" + row["name"]])
+    luns, user = observed(seen), "backend:" + row["name"]
+    return LvmStore(row, luns.rows[user], luns.looks[user])
 
 
 def capabilities(config: dict[str, t.Any], known: Known) -> list[str]:

@@ -19,7 +19,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, files, iscsi, lvm, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm
+from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm, standby
 from ansible_collections.microvm.host.plugins.module_utils._storage.disks import Label, Place
 
 LOCKS = "/run/microvm/locks/disks"
@@ -108,7 +108,10 @@ class LvmDisks:
         if self._seen is None:
             with self._turn():
                 found = lvm.look(self.node, self.seconds)
-            self._refuse(iscsi_lvm.judged(self.place, self._look, found))
+            status = iscsi_lvm.judged(self.place, self._look, found)
+            if status == "standby":
+                self._refuse_standby(t.cast("lvm.Group", found.group).system_id)
+            self._refuse(status)
             self._seen = t.cast("lvm.Group", found.group)
         return self._seen
 
@@ -117,6 +120,10 @@ class LvmDisks:
             text = "%s of backend %s %s" % (iscsi_lvm.shown(self.asked), self.place["backend"], iscsi_lvm.DOWN[status])
             kind = "unreachable" if status in ("logged_out", "unreachable") else "conflict"
             raise HostError(kind, text, "see to the backend: storage_backend")
+
+    def _refuse_standby(self, owner: str) -> None:
+        text = "%s of backend %s %s" % (iscsi_lvm.shown(self.asked), self.place["backend"], standby.told(owner))
+        raise HostError("conflict", text, standby.hint(owner))
 
     @contextlib.contextmanager
     def _turn(self) -> t.Iterator[None]:

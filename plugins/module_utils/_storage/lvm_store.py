@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm
+from ansible_collections.microvm.host.plugins.module_utils._storage import disks, iscsi_lvm, standby
 from ansible_collections.microvm.host.plugins.module_utils._storage.lvm_disks import IMAGE, labelled
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Look, Store, grouped
 
@@ -20,10 +20,11 @@ ASIDE = len(".") + len(".") + 8 + len(".old")
 
 
 class LvmStore(Store):
-    """See Store. ``target`` is the LUN's row of the registry."""
+    """See Store. ``target`` is the LUN's row of the registry; ``look``: what was there just now, if LVM was asked."""
 
-    def __init__(self, row: registry.Row, target: registry.Row) -> None:
+    def __init__(self, row: registry.Row, target: registry.Row, look: iscsi_lvm.Look | None = None) -> None:
         self.target = target
+        self._just_now = look
         super().__init__(row)
 
     @property
@@ -41,9 +42,15 @@ class LvmStore(Store):
 
     def looks(self, names: t.Sequence[str], everything: bool) -> Look:
         """See Store."""
-        status, group = self._group()
-        if group is None:
+        just_now = self._just_now
+        known = just_now.found if just_now else None
+        status, group = (just_now.status, known.group) if just_now and known else self._group()
+        if group is None or status == "foreign":
             return {"status": status}
+        if status == "standby":
+            held = self.holders(set(names)).items()
+            here: Look = {name: {"label": None, "snapshots": [], "holder": holder} for name, holder in held if holder}
+            return {"status": status, "owner": group.system_id, "volumes": here}
         volumes = {each.name: each for each in group.volumes if "pool" not in each.layout}
         there, snapshots = grouped(volumes, VOLUME)
         wanted = {*names, *there} if everything else set(names)
@@ -67,7 +74,7 @@ class LvmStore(Store):
         return found
 
     def _group(self) -> tuple[str, lvm.Group | None]:
-        """The status of the LUN, and its group when that is ok."""
+        """The status of the LUN as it is now, and the group on it."""
         look = iscsi_lvm.present(self.target, iscsi.sessions(self.target["asked"]["iqn"]))
         if look.disk is None or look.status != "ok":
             return look.status, None
@@ -75,8 +82,7 @@ class LvmStore(Store):
             found = lvm.look(look.disk.node)
         except HostError:
             return "unreachable", None
-        status = iscsi_lvm.judged(self.target, look, found)
-        return status, found.group if status == "ok" else None
+        return iscsi_lvm.judged(self.target, look, found), found.group
 
     def inside(self, path: str) -> str:
         """See Store."""
@@ -99,9 +105,10 @@ class LvmStore(Store):
             head = _head(found.node) if found else None
             if head is None or head in known:
                 return  # a LUN that does not answer tells nothing: it is asked again
-            status, dummy = self._group()
+            status, group = self._group()
             if status in ("standby", "foreign"):
-                text = "volume %s: %s %s now" % (name, iscsi_lvm.shown(self.target["asked"]), iscsi_lvm.DOWN[status])
+                how = standby.told(group.system_id) if group and status == "standby" else iscsi_lvm.DOWN[status]
+                text = "volume %s: %s %s now" % (name, iscsi_lvm.shown(self.target["asked"]), how)
                 raise HostError("in_use", text, "this host must not write to it any more")
             known[:] = [head] if status == "ok" else []
 

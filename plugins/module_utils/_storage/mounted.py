@@ -37,10 +37,14 @@ class OnMount:
         """See Kind."""
         return self.system.identity(config)
 
-    def looked_at(self, row: registry.Row, seen: observed.Seen) -> list[str]:
+    def looked_at(self, row: registry.Row, seen: observed.Seen, leaving: bool) -> list[str]:
         """See Kind."""
-        found = seen.of("backend:" + row["name"])
+        found = None if leaving else seen.of("backend:" + row["name"])
         return [found["path"]] if found else []
+
+    def taken_by(self, row: registry.Row, seen: observed.Seen) -> str:
+        """See Kind: hosts share it, and take its volumes one by one."""
+        return ""
 
     def present(self, wanted: kinds.Backend, seen: observed.Seen, row: registry.Row | None) -> Plan:
         """See Kind."""

@@ -18,6 +18,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     kinds,
     observed,
     probe,
+    standby,
     store,
     users,
     volume_options,
@@ -34,7 +35,6 @@ DOWN = {
     "not_mounted": "is not mounted",
     "stale": "is stale",
     "logged_out": "is not logged in to",
-    "standby": "belongs to another host",
     "foreign": "is not the disk that was registered",
     "unsupported": "is of a kind that takes no volumes",
 }
@@ -408,15 +408,17 @@ class Volumes:
     def _absent(self, wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
         if row is None:
             return self._absent_here(wanted, seen)
-        if seen.users.get(wanted.name):
-            text = "volume %s is a disk of the machine %s" % (wanted.name, ", ".join(sorted(seen.users[wanted.name])))
-            hint = "remove the machine first, or both at once: microvm with state: absent, delete_volumes: true"
-            raise HostError("in_use", text, hint)
+        refuse_used(wanted.name, seen.users.get(wanted.name, ()), {})
         backend = row["backend"]
-        _refuse_down(seen, backend, "delete volume %s" % wanted.name)
+        owner = seen.looks[backend].get("owner", "")
+        if not owner:
+            _refuse_down(seen, backend, "delete volume %s" % wanted.name)
         there = seen.at(backend, wanted.name)
         plan = self._plan(wanted, {"backend": backend, "size": row["size"]}, {})
-        if _is_anothers(row, there):
+        if owner:
+            _refuse_held(wanted, there)
+            plan.steps.append(forgotten(wanted.name, backend, owner))
+        elif _is_anothers(row, there):
             # What is there is not ours to delete; without this nobody could forget a volume that went elsewhere.
             whose = there["label"]["hostname"]
             plan.steps.append(Record("forget volume %s, which is that of %s now" % (wanted.name, whose)))
@@ -470,16 +472,33 @@ class Volumes:
         row = seen.rows.get(wanted.name)
         if row is None:
             return []
-        status = seen.looks[row["backend"]]["status"]
-        if status == "ok":
-            return []
-        return ["backend %s %s" % (row["backend"], DOWN.get(status, "can't be read (%s)" % status))]
+        looked = seen.looks[row["backend"]]
+        return [] if looked["status"] == "ok" else ["backend %s %s" % (row["backend"], _how(looked))]
 
     def kinds(self) -> Kinds:
         """See Resource."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
 
         return volume_steps.KINDS
+
+
+def forgotten(name: str, backend: str, owner: str) -> Record:
+    """The step of a volume whose backend went to another host, ``owner``: nothing there is this host's to delete."""
+    return Record("forget volume %s: backend %s %s now, its data stays" % (name, backend, standby.told(owner)))
+
+
+def refuse_used(name: str, machines: t.Collection[str], holder: dict[str, t.Any], more: str = "") -> None:
+    """Raise ``in_use`` for a volume that machines have as a disk, or somebody holds (a lease record).
+
+    ``more``: what to do beside stopping what uses it.
+    """
+    if machines:
+        text = "volume %s is a disk of the machine %s" % (name, ", ".join(sorted(machines)))
+        hint = "remove the machine first, or both at once: microvm with state: absent, delete_volumes: true"
+        raise HostError("in_use", text, hint)
+    if holder:
+        text = "volume %s is in use by %s" % (name, lease.describe(holder))
+        raise HostError("in_use", text, "stop what uses it" + more)
 
 
 def refuse_unusable(wanted: Volume, seen: Seen) -> None:
@@ -536,14 +555,22 @@ def _status(row: registry.Row, there: dict[str, t.Any]) -> str:
     return "ok"
 
 
+def _how(looked: store.Look) -> str:
+    """What is wrong with a backend that is not ok."""
+    if looked["status"] == "standby":
+        return standby.told(looked["owner"])
+    return DOWN.get(looked["status"], "can't be read (%s)" % looked["status"])
+
+
 def _refuse_down(seen: Seen, backend: str, doing: str) -> None:
-    status = seen.looks[backend]["status"]
+    looked = seen.looks[backend]
+    status = looked["status"]
     if status == "ok":
         return
     kind = {"standby": "in_use", "foreign": "conflict"}.get(status, "unreachable")
     kind = status if status in ("stale", "refused", "unsupported") else kind
-    how = DOWN.get(status, "can't be read (%s)" % status)
-    raise HostError(kind, "can't %s: backend %s %s" % (doing, backend, how), "see to the backend: storage_backend")
+    hint = standby.hint(looked["owner"]) if status == "standby" else "see to the backend: storage_backend"
+    raise HostError(kind, "can't %s: backend %s %s" % (doing, backend, _how(looked)), hint)
 
 
 def _refuse_broken(there: dict[str, t.Any]) -> None:
@@ -579,9 +606,8 @@ def _refuse_other(name: str, row: registry.Row, there: dict[str, t.Any]) -> None
 
 
 def _refuse_held(wanted: Volume, there: dict[str, t.Any]) -> None:
-    if there.get("holder") and not wanted.takeover:
-        text = "volume %s is in use by %s" % (wanted.name, lease.describe(there["holder"]))
-        raise HostError("in_use", text, "stop what uses it; takeover: true if its host is dead for certain")
+    if not wanted.takeover:
+        refuse_used(wanted.name, (), there.get("holder", {}), "; takeover: true if its host is dead for certain")
 
 
 def _no_snapshot(wanted: Volume) -> HostError:

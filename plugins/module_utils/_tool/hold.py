@@ -25,7 +25,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import BEAT_SECONDS, Lease
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, probe
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, probe, standby
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Store
 
 TAKE_SECONDS = 60.0
@@ -153,6 +153,10 @@ def _hold(
 def _refuse_other(row: registry.Row, store: Store) -> None:
     """Raise HostError unless the volume is there and this host's."""
     looked = store.looks([row["name"]], everything=False)
+    if looked["status"] == "standby":
+        raise HostError(
+            "in_use", "backend %s %s" % (row["backend"], standby.told(looked["owner"])), standby.hint(looked["owner"])
+        )
     if looked["status"] != "ok":
         raise HostError("unreachable", "backend %s: %s" % (row["backend"], looked["status"]), "see to the backend")
     there = looked["volumes"][row["name"]]

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
+
 from ansible_collections.microvm.host.plugins.module_utils._core import items
 
 ITEM: dict[str, dict[str, t.Any]] = {
@@ -22,3 +24,23 @@ def test_options_as_they_are_by_default_are_left_out() -> None:
     told = items.beside_defaults({**nothing, "things": listed}, SPEC)
     assert told == {"things": [{"name": "a"}, {"name": "b", "state": "absent", "tags": ["x"]}, None]}
     assert items.beside_defaults({**nothing, "name": "a", "things": None}, SPEC) == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        ({"things": 5}, "things is not a list of dictionaries", "write it as things: [{name: ..., ...}]"),
+        ({"one": 5}, "one is not a dictionary", "write it as one: {type: ..., ...}"),
+        ({"things": [{"any": 5}]}, "things[0].any is not a dictionary", "write it as any: {KEY: ..., ...}"),
+    ],
+)
+def test_what_is_no_dictionary_is_told_how_to_be_one(given: dict[str, t.Any], message: str, hint: str) -> None:
+    inner = {"label": {"type": "str"}, "type": {"type": "str", "required": True}}
+    thing: dict[str, dict[str, t.Any]] = {**ITEM, "any": {"type": "dict"}}
+    spec: dict[str, dict[str, t.Any]] = {
+        "one": {"type": "dict", "options": inner},
+        "things": {"type": "list", "elements": "dict", "options": thing},
+    }
+    error = items.inconvertible(given, spec)
+    assert error is not None
+    assert (error.kind, error.message, error.hint) == ("invalid", message, hint)

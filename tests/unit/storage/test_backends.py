@@ -89,3 +89,25 @@ def test_a_removed_local_backend_is_shown_with_its_path(folder: pathlib.Path) ->
 def test_a_directory_of_the_system_is_refused_for_what_it_is(folder: pathlib.Path) -> None:
     with pytest.raises(HostError, match="volumes in '/etc' would lie among files of the system"):
         Call(item(folder, "bad", path="/etc"))
+
+
+def test_the_first_of_a_call_follows_a_default_that_is_purged(folder: pathlib.Path) -> None:
+    registered(folder, "old", default=True)
+    call = Call(item(folder, "new"), item(folder, "more"))
+    call.wanted.append(call.resource.removal("old"))
+    assert {name: plan.after.get("default") for name, plan in call.plans().items()} == {
+        "new": True,
+        "more": False,
+        "old": None,
+    }
+
+
+def test_but_one_that_is_there_becomes_the_default_only_when_that_is_asked_for(folder: pathlib.Path) -> None:
+    registered(folder, "old", default=True)
+    registered(folder, "new", default=False)
+    call = Call(item(folder, "new"))
+    old = call.resource.removal("old")
+    assert call.plans()["new"].after["default"] is False
+    with pytest.raises(HostError, match="backend old is the default") as refused:
+        call.resource.plan(old, call.seen)
+    assert "default: true first (one of new)" in refused.value.hint

@@ -165,8 +165,9 @@ def test_what_is_there_already_is_not_touched(made: FakeLvm) -> None:
 def test_a_group_of_another_host_is_left_alone(made: FakeLvm, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(made)
     monkeypatch.setattr(lvm, "system_id", lambda: "hv2.ffffffff")
-    with pytest.raises(HostError, match="belongs to another host"):
+    with pytest.raises(HostError, match=r"belongs to hv1\.1234") as refused:
         apply(dataclasses.replace(making(made), name="web2"))
+    assert "takeover: hv1.1234" in refused.value.hint
     assert content(made) == before
 
 

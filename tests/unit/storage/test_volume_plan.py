@@ -149,3 +149,54 @@ def test_a_backend_that_is_down_leaves_its_volumes_as_they_are(seen: volumes.See
     seen.looks["local"] = {"status": "unreachable"}
     assert planned(seen, size=MIB).steps == []
     assert refusal(seen, size=2 * MIB).kind == "unreachable"
+
+
+OWNER = "hv2.d3be1e87"
+HOLDER = {"holder": "machine a", "hostname": "hv1", "pid": 1, "since": "now"}
+
+
+def standby(seen: volumes.Seen, owner: str = OWNER, **held: t.Any) -> None:
+    """The volume web1 is registered, and another host has taken its backend over."""
+    there(seen)
+    seen.looks["local"] = {"status": "standby", "owner": owner, "volumes": held}
+
+
+def test_a_volume_whose_backend_went_to_another_host_is_only_forgotten(seen: volumes.Seen) -> None:
+    standby(seen)
+    plan = planned(seen, state="absent")
+    assert plan.actions() == ["forget volume web1: backend local belongs to hv2.d3be1e87 now, its data stays"]
+    assert [type(step).__name__ for step in plan.steps] == ["Record"], "nothing on the LUN is touched"
+    assert plan.diff() == {"before": {"backend": "local", "size": MIB}, "after": {}}
+    assert plan.commit is not None
+
+
+def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volumes.Seen) -> None:
+    standby(seen, web1={"label": None, "snapshots": [], "holder": HOLDER})
+    assert refusal(seen, state="absent").kind == "in_use"
+    standby(seen)
+    seen.users = {"web1": {"m"}}
+    assert "machine m" in refusal(seen, state="absent").message
+
+
+@pytest.mark.parametrize("status", ["unreachable", "logged_out", "foreign", "unsupported"])
+def test_a_backend_that_nobody_can_tell_of_keeps_its_volumes(seen: volumes.Seen, status: str) -> None:
+    there(seen)
+    seen.looks["local"] = {"status": status}
+    assert "can't delete volume web1: backend local" in refusal(seen, state="absent").message
+
+
+def test_nor_are_volumes_forgotten_for_a_group_of_nobody(seen: volumes.Seen) -> None:
+    standby(seen, owner="")
+    error = refusal(seen, state="absent")
+    assert "belongs to no host" in error.message and "takeover: none" in error.hint
+
+
+def test_a_new_one_on_standby_is_told_whose_it_is_and_what_to_do(seen: volumes.Seen) -> None:
+    standby(seen)
+    seen.rows = {}
+    error = refusal(seen, size=MIB)
+    assert (error.kind, error.message) == (
+        "in_use",
+        "can't make or find volume web1: backend local belongs to hv2.d3be1e87",
+    )
+    assert "do it there" in error.hint and "takeover: hv2.d3be1e87" in error.hint

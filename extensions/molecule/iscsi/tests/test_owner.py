@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import pytest
 
+from extensions.molecule.calls import call
 from extensions.molecule.iscsi.tests.conftest import Asked, Group, found, statuses
 from extensions.molecule.managed import Managed
 from tests.lab.daemon import wait_until
 
 Pair = tuple[Managed, Managed]
+KEPT = ("kept1", "kept2", "kept3")
+"""Volumes that go to another host with their group."""
 
 
 def metadata(host: Managed, device: str) -> str:
@@ -61,8 +64,29 @@ def test_neither_can_the_module(pair: Pair, asked: Asked) -> None:
     assert statuses(asked.run(other))["san"] == "standby"
 
 
+def only_forgets(former: Managed, owner: str) -> None:
+    """The host that lost the group: it is told whose it is, and gets rid of what it knew of the volumes in it."""
+    info = former.works("host_info")
+    backend = info.items("backends")["san"]
+    assert (backend["status"], backend["owner"]) == ("standby", owner)
+    assert {info.items("volumes")[name]["status"] for name in KEPT} == {"standby"}
+    refused = former.fails("storage_volume", "in_use", name=KEPT[0], size="64M")
+    assert f"belongs to {owner}" in refused.result["msg"]
+    for module, plural, options in (
+        ("storage_volume", "volumes", {"volumes": [{"name": KEPT[0], "state": "absent"}]}),
+        ("storage_backend", "backends", {"backends": [{"name": "san", "state": "absent"}]}),
+    ):
+        steps = former.run(*(call(module, check, **options) for check in (True, False, False, True)))
+        assert [step.changed for step in steps] == [True, True, False, False], steps
+        assert not any(step.failed for step in steps) and steps[0].result["diff"] == steps[1].result["diff"]
+        assert f"belongs to {owner} now, its data stays" in str(steps[1].result[plural])
+    assert former.works("host_info").result["volumes"] == []
+
+
 def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pair, asked: Asked, group: Group) -> None:
     owner, other = pair
+    for name in KEPT:
+        owner.works("storage_volume", name=name, backend="san", size="8M")
     disk = group.make("v", "8M")
     owner.sh(f"printf kept | dd of={disk} bs=512 conv=sync oflag=direct status=none")
     owner.host.kill()
@@ -75,6 +99,11 @@ def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pai
     wait_until(lambda: statuses(asked.run(owner))["san"] == "standby", 60, "the former owner to be on standby")
     assert owner.sh("ls /dev/mapper").split() == ["control"]
     assert "vg_san" not in owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False)
+    before = metadata(other, mine["device"])
+    only_forgets(owner, mine["owner"])
+    assert metadata(other, mine["device"]) == before
+    assert statuses(asked.run(owner))["san"] == "standby"
+    Group(other, mine["device"], mine["owner"]).lvm("lvremove", " ".join(f"vg_san/{name}" for name in KEPT))
     Group(other, mine["device"], mine["owner"]).lvm("lvremove", "vg_san/v")
 
 
