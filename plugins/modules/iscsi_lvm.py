@@ -122,10 +122,10 @@ options:
           group without an owner.
         - This is for a host that is dead for good. If it is not, and it uses the group, both hosts write to it and
           destroy it; nothing here can notice or prevent that. Switch it off first.
-        - It may stay in the inventory. While the group has another owner than this nothing is taken, and on a host that is
-          on standby a warning says so.
-        - A former owner that comes back lets go of what it still has active and nobody uses. What is in use, or part of a
-          thin pool, stays active with a warning that says what to do, as taking it down would write to the LUN.
+        - It may stay in the inventory. While the group has another owner than this nothing is taken, and on a host that
+          is on standby a warning says so.
+        - A former owner that comes back lets go of what it still has active and nobody uses. What is in use, or part of
+          a thin pool, stays active with a warning that says what to do, as taking it down would write to the LUN.
       type: str
     secret_check:
       description:

@@ -255,8 +255,8 @@ options:
       type: bool
     takeover:
       description:
-        - Take the group from this owner, a host that is dead for good; for O(kind=iscsi_lvm). RV(backends[].owner) names
-          it.
+        - Take the group from this owner, a host that is dead for good; for O(kind=iscsi_lvm). RV(backends[].owner)
+          names it.
         - See O(microvm.host.iscsi_lvm#module:takeover) for what it risks.
       type: str
     path:

@@ -35,8 +35,8 @@ options:
       description:
         - V(absent) deletes the disk with its snapshots. It is refused while the volume is in use, or a disk of a
           machine.
-        - One that another host has adopted since, or whose backend of the kind V(iscsi_lvm) another host has taken over,
-          is only forgotten here; its data stays.
+        - One that another host has adopted since, or whose backend of the kind V(iscsi_lvm) another host has taken
+          over, is only forgotten here; its data stays.
       type: str
       default: present
       choices:

@@ -207,7 +207,13 @@ def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) 
     from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
 
     plan.before["logged_in"] = True
-    if disk.holders(look.disk.name):
+    left, why = iscsi_lvm.left_active(look)
+    if why:
+        text = "%s belongs to another host, and this one still has of it: %s" % (use.asked["vg"], ", ".join(left))
+        raise HostError("in_use", text, why, field=use.prefix + "vg")
+    if left:
+        plan.steps.append(iscsi_steps.LetGo(use.asked["vg"], left, use.seconds))
+    elif disk.holders(look.disk.name):
         plan.steps.append(iscsi_steps.CloseGroup(use.asked, facts, use.seconds))
     plan.steps.append(iscsi_steps.Logout(use.asked, facts, use.seconds))
 

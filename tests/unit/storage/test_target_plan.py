@@ -173,6 +173,11 @@ def test_what_is_left_active_of_anothers_group_is_taken_down_when_nobody_uses_it
     assert steps(plan) == ["LetGo"]
     assert plan.diff() == {"before": {"active": ["vg_vms-v"]}, "after": {"active": []}}
     assert steps(world.plan(takeover="hv2.5678")) == ["LetGo", "OpenGroup"]
+    assert steps(world.plan(logged_in=False)) == ["LetGo", "Logout"]
+    world.active = [VOLUME._replace(plain=False)]
+    with pytest.raises(HostError, match="belongs to another host, and this one still has of it: vg_vms-v") as caught:
+        world.plan(logged_in=False)
+    assert caught.value.kind == "in_use"
 
 
 @pytest.mark.parametrize(
