@@ -74,11 +74,11 @@ def site(controller: Controller, tmp_path: Path) -> Site:
 
 def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> None:
     changed, failed, said = site.play("site.yml", "--check", "--diff")
-    assert (changed, failed) == (2, 0), said
+    assert (changed, failed) == (3, 0), said
     assert snapshot.look(host).tables is None
 
     changed, failed, said = site.play("site.yml")
-    assert (changed, failed) == (2, 0), said
+    assert (changed, failed) == (3, 0), said
     mounts = snapshot.look(host).mounts
     assert sorted(mounts.values()) == ["nas1:/export/ro", "nas1:/export/rw"]
     counts.add("real mounts", len(mounts))
