@@ -233,8 +233,7 @@ def ownership(wanted: t.Mapping[str, t.Any]) -> list[Pair]:
 def superblock_params(wanted: t.Mapping[str, t.Any], address: str, options: Options, secret: str | None) -> list[Pair]:
     """The parameters for fsconfig(2); ``secret`` None leaves the password out."""
     params: list[Pair] = [("source", source(wanted["server"], wanted["share"], wanted["subdir"])), ("ip", address)]
-    if wanted["version"] != "default":
-        params.append(("vers", wanted["version"]))
+    params += _dialect(wanted["version"], options)
     params.append(("user", wanted["username"]))  # empty: nobody logs in
     if wanted["domain"]:
         params.append(("domain", wanted["domain"]))
@@ -243,12 +242,23 @@ def superblock_params(wanted: t.Mapping[str, t.Any], address: str, options: Opti
     return params + list(options.superblock) + ownership(wanted)
 
 
+def _dialect(version: str, options: Options) -> list[Pair]:
+    """Which versions may be spoken. One that is fixed has a connection of its own.
+
+    The kernel takes other mounts of the server into a connection that is there, in its version (match_server in
+    fs/smb/client/connect.c): what is mounted first would decide for all, and after 2.1 none could be sealed.
+    """
+    if version == "default":
+        return []
+    alone: list[Pair] = [] if version == "3" or options.has("nosharesock") else [("nosharesock", None)]
+    return [("vers", version), *alone]
+
+
 def unit_options(wanted: t.Mapping[str, t.Any], options: Options) -> str:
     """The value of Options= in a mount unit of Type=cifs: it names the file with the password."""
     who = "credentials=%s" % wanted["credentials"] if wanted["username"] else "guest"
     more = [mount_options.joined(pair) for pair in ownership(wanted)]
-    if wanted["version"] != "default":
-        more.append("vers=" + wanted["version"])
+    more += [mount_options.joined(pair) for pair in _dialect(wanted["version"], options)]
     return options.unit_options(who, *more)
 
 
