@@ -73,16 +73,19 @@ def test_options_that_cannot_be_meant_are_refused(value: str, says: str) -> None
 def test_the_kernel_gets_the_password_and_the_unit_only_the_file() -> None:
     options = cifs.parse("actimeo=3,x-systemd.after=a.service", "options")
     params = cifs.superblock_params(WANTED, "10.0.0.1", options, "s,e=c ret")
-    assert params[:6] == [
+    assert params[:7] == [
         ("source", "//nas/Virtual Machines/a/b"),
         ("ip", "10.0.0.1"),
         ("vers", "3.1.1"),
+        ("nosharesock", None),
         ("user", "svc"),
         ("domain", "LAB"),
         ("pass", "s,e=c ret"),
     ]
     assert ("hard", None) in params and ("seal", None) in params and ("gid", "7") in params
+    assert ("nosharesock", None) not in cifs.superblock_params({**WANTED, "version": "3"}, "10.0.0.1", options, None)
     text = cifs.unit_options(WANTED, options)
+    assert "vers=3.1.1,nosharesock" in text
     assert "credentials=/etc/microvm/credentials/x" in text and "s,e=c ret" not in text
     assert text.startswith("nosuid,nodev,noexec,relatime,hard,") and text.endswith("_netdev,nofail")
 
