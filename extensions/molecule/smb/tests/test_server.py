@@ -72,6 +72,8 @@ def test_reboot(hv1: Managed, smb: SmbServer) -> None:
     assert len(before) == 6
     hv1.host.reboot()
     wait_until(lambda: mounted(hv1) == before, 60, "the shares to come back")
+    old = hv1.sh("grep ' cifs .*vers=2.1,' /proc/mounts")
+    assert [line.split()[0] for line in old.splitlines()] == ["//smb1/s01"], "the others joined the first connection"
     hv1.host.kill()
     smb.stop()
     hv1.host.boot()
