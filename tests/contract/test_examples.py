@@ -234,7 +234,8 @@ def other_results(controller: Controller, host: Host, spec: Spec) -> Iterator[Re
         yield from results_of_luns(controller, host, spec)
         host.ssh("rm -r /usr/local/libexec/microvm")  # it is needed again below
     if spec.name == "iscsi_lvm":
-        args = {**LUN, **TARGETS["mutual"].chap, "name": "new", "iqn": "iqn.2026-01.lab:mutual"}
+        group = {"vg": "vg_new", "initialize": "vg_new"}
+        args = {**LUN, **TARGETS["mutual"].chap, **group, "name": "new", "iqn": "iqn.2026-01.lab:mutual"}
     elif args:
         checked, made = controller.run(Task(task, args, check=True), Task(task, args))
         let_go = running(host, f"env -C {made[spec.singular]['path']} sleep 300")
