@@ -270,6 +270,8 @@ def wipe() -> dict[str, t.Any]:
     for folder in (STATE, "/etc/microvm", "/run/microvm", TOOL):
         shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
+    # A machine brings the group, and shares then belong to it: the next pair of operations begins without.
+    subprocess.run(["groupdel", "microvm"], check=False, stderr=subprocess.DEVNULL)
     return {}
 
 

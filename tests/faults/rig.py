@@ -22,6 +22,8 @@ from tests.lab.host import Host
 PLACE = "/opt/microvm-faults"
 ANSWER_SECONDS = 150.0
 UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CREATED = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z")
+"""When a volume was made, in its label."""
 PREFIX = "ansible_collections/microvm/host"
 
 
@@ -95,13 +97,16 @@ class Rig:
         return self.receive()
 
     def snapshot(self) -> dict[str, Any]:
-        """What the collection keeps on the host; a backend's UUID is written as <NAME>, any other as <some>."""
+        """What the collection keeps on the host; a backend's UUID is written as <NAME>, any other as <some>.
+
+        The moment at which a volume was made is written as <then>.
+        """
         found = self.ask(do="snapshot")
         text = json.dumps(found)
         for row in found["registry"].get("backends", ()):
             identity = row["uuid"].split(":")[-1]
             text = text.replace(identity, f"<{row['name']}>").replace(identity[:8], f"<{row['name']}8>")
-        return dict(json.loads(UUID.sub("<some>", text)))
+        return dict(json.loads(CREATED.sub("<then>", UUID.sub("<some>", text))))
 
     def run(self, module: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Run a module; ``result`` is what it printed, ``wall`` the seconds it took here."""
