@@ -33,7 +33,9 @@ class Event:
 
 
 def path_class(rest: str, call: str) -> str:
-    """What kind of place the call is about: the path with everything random taken out."""
+    """What kind of place the call is about, that which it writes: the path with everything random taken out."""
+    if call == "copy_file_range":
+        rest = re.sub(r"^\d+<[^>]*>, (\[\d+\]|NULL), ", "", rest)
     descriptor = re.match(r"(?:AT_FDCWD|\d+)<([^>]*)>", rest)
     quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', rest)
     if call in ("fsconfig", "fsopen", "fsmount"):
