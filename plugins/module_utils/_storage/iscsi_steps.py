@@ -143,13 +143,15 @@ class WriteRecord(Step):
 class Login(Step):
     """Log in by the node record and have the one LUN appear. ``facts``: where, when no step before has proven it.
 
-    ``had_session``: there was one, which an undo leaves alone.
+    ``had_session``: there was one, which an undo leaves alone. ``ends``: the one that a step before ends (0: none); as
+    long as it is there this step has not begun.
     """
 
     asked: Asked
     facts: dict[str, t.Any]
     had_session: bool
     seconds: float
+    ends: int = 0
 
     def describe(self) -> str:
         return "log in to %s for LUN %d" % (self.asked["iqn"], self.asked["lun"])
@@ -182,7 +184,7 @@ class Login(Step):
     def _undo(self, known: Known) -> bool:
         with _target(self.asked, UNDO_SECONDS):
             session = _session(self.asked, {**self.facts, **known})
-            if session is not None:
+            if session is not None and session.sid != self.ends:
                 _leave(self.asked, session, self.had_session)
         return True
 

@@ -191,7 +191,7 @@ def _renew(
     _leave(use, look, facts, plan)
     plan.before.pop("logged_in", None)
     plan.after.pop("logged_in", None)
-    plan.steps += _enter(use, facts, seen)
+    plan.steps += _enter(use, facts, seen, session.sid)
 
 
 def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) -> None:
@@ -306,16 +306,16 @@ def _approach(use: Use, proof: t.Any) -> list[Step]:
     ]
 
 
-def _enter(use: Use, facts: dict[str, t.Any], seen: iscsi_lvm.Observed) -> list[Step]:
-    """Log in and open the group."""
+def _enter(use: Use, facts: dict[str, t.Any], seen: iscsi_lvm.Observed, ends: int = 0) -> list[Step]:
+    """Log in and open the group; ``ends`` is the session that steps before have ended."""
     from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
 
-    had = any(each.target == use.asked["iqn"] for each in seen.sessions)
+    had = any(each.target == use.asked["iqn"] and each.sid != ends for each in seen.sessions)
     initialize = use.initialize and not facts.get("vg_uuid")
     quiet = [] if iscsi_steps.is_masked(use.asked["vg"]) else [iscsi_steps.MaskActivation(use.asked["vg"])]
     return [
         *quiet,
-        iscsi_steps.Login(use.asked, facts, had, use.seconds),
+        iscsi_steps.Login(use.asked, facts, had, use.seconds, ends),
         iscsi_steps.OpenGroup(use.asked, facts, initialize, use.takeover, lvm.new_uuid(), use.seconds),
     ]
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -14,7 +15,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
-from ansible_collections.microvm.host.plugins.module_utils._host import disk, iscsi, lvm
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps, target
 
@@ -300,7 +301,28 @@ def test_a_session_begins_anew_with_other_credentials_when_nobody_uses_it(world:
         assert plan.steps == [] and plan.notes["pending_login"] == ["pool"]
     else:
         assert steps(plan) == ["CloseGroup", "Logout", "Login", "OpenGroup"]
+        login = plan.steps[2]
+        assert isinstance(login, iscsi_steps.Login)
+        assert (login.ends, login.had_session) == (world.sessions[0].sid, False)
     assert "old-secret" not in json.dumps([plan.before, plan.after, plan.notes, plan.warnings])
+
+
+@pytest.mark.parametrize(("there", "left"), [(1, []), (2, [2])], ids=["the one to be ended", "its own"])
+def test_a_login_that_has_not_begun_leaves_the_session_that_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, there: int, left: list[int]
+) -> None:
+    """Killed before the session with other credentials was ended, its volumes may be in use."""
+    world.register()
+    world.credentials = ("host", "old-secret", "", "")
+    world.report["report"][0]["lv"][0].update(lv_device_open="", lv_layout="linear")
+    login = world.plan().steps[2]
+    world.sessions[:] = [world.sessions[0]._replace(sid=there)]
+    taken: list[int] = []
+    monkeypatch.setattr(iscsi_steps, "_target", lambda *dummy: contextlib.nullcontext())
+    monkeypatch.setattr(iscsi_steps, "_leave", lambda asked, session, stay: taken.append(session.sid))
+    monkeypatch.setattr(deadline, "call", lambda work, *dummy: work())
+    login.undo({})
+    assert taken == left
 
 
 def test_two_sessions_for_a_lun_are_refused(world: World) -> None:
