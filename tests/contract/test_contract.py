@@ -90,33 +90,50 @@ def steps_of(module: str, args: Arguments) -> list[Task | Look]:
     return [Look(), check, Look(), run, Look(), run, check, Look()]
 
 
+def is_first(case: Case) -> bool:
+    """Whether it is the first of its module and what it covers."""
+    return case is next(each for each in CASES if (each.module, each.covers) == (case.module, case.covers))
+
+
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_check_run_run_check(controller: Controller, case: Case) -> None:
-    """First for one item, then for a list of others beside it, all in one play with looks at host and server."""
-    spec = read(case.module)
-    one, *others = case.items
-    plays: list[list[Task | Look]] = []
-    for items, args in (([one], one.args), (others, {spec.plural: [item.args for item in others]})):
-        rounds = zip(*(item.before for item in items), strict=True)
-        before = [Task(case.module, {spec.plural: list(each)}) for each in rounds]
-        given = [] if plays else [Task(*each) for each in case.given]
-        plays.append([*given, *before, *steps_of(case.module, args)])
-    record = controller.play(*plays[0], *plays[1])
+    """For a list of items, all in one play with looks at host and server.
 
-    setup = ["changed"] * len(one.before)
+    In the first case of each state one item comes before the list, and the list comes beside it.
+    """
+    spec = read(case.module)
+    ahead = case.items[:1] if is_first(case) else ()
+    rest = case.items[len(ahead) :]
+    calls = [(each, each[0].args) for each in (ahead,) if each]
+    calls.append((rest, {spec.plural: [item.args for item in rest]}))
+    plays: list[Task | Look] = [Task(*each) for each in case.given]
+    for items, args in calls:
+        rounds = zip(*(item.before for item in items), strict=True)
+        plays += [Task(case.module, {spec.plural: list(each)}) for each in rounds]
+        plays += steps_of(case.module, args)
+    record = controller.play(*plays)
+
+    setup = ["changed"] * len(rest[0].before)
     expected = [*setup, "changed", "changed", "ok", "ok"]
     first, results = record.results[: len(case.given)], record.results[len(case.given) :]
     assert outcome(first) == ["changed"] * len(case.given)
-    assert outcome(results) == expected * 2, [result.get(spec.plural) for result in results]
-    half = len(expected)
-    assert_contract(case, (one,), results[len(setup) : half], record.looks[:4])
-    assert_contract(case, case.items, results[half + len(setup) :], record.looks[4:])
-    assert all(result[spec.singular] == result[spec.plural][0] for result in results[len(setup) : half])
-    assert not any(spec.singular in result for result in results[half:])
+    assert outcome(results) == expected * len(calls), [result.get(spec.plural) for result in results]
+    there: tuple[Item, ...] = ()
+    for number, (items, dummy) in enumerate(calls):
+        there += items
+        answers = results[number * len(expected) + len(setup) :][:4]
+        assert_contract(case, items, there, answers, record.looks[number * 4 :][:4])
+        single = items == ahead
+        assert all((result.get(spec.singular) == result[spec.plural][0]) is single for result in answers)
 
 
-def assert_contract(case: Case, there: tuple[Item, ...], results: list[Result], looks: list[Snapshot]) -> None:
-    """The outcome is right; now the diffs, the answers and what was seen. ``there``: all items that are in place."""
+def assert_contract(
+    case: Case, items: tuple[Item, ...], there: tuple[Item, ...], results: list[Result], looks: list[Snapshot]
+) -> None:
+    """The outcome is right; now the diffs, the answers and what was seen.
+
+    ``items``: those of the calls. ``there``: all that are in place.
+    """
     spec = read(case.module)
     start, checked, done, end = looks
     assert checked == start, "check mode changed something"
@@ -128,7 +145,7 @@ def assert_contract(case: Case, there: tuple[Item, ...], results: list[Result], 
     assert check["diff"] == run["diff"] and run["diff"], "check and run disagree"
     assert [result["diff"] for result in again] == [[], []]
     for result, expected in ((check, True), (run, True), (again[0], False), (again[1], False)):
-        assert len(result[spec.plural]) == max(1, len(there) - 1)
+        assert len(result[spec.plural]) == len(items)
         assert all(item["changed"] is expected and bool(item["actions"]) is expected for item in result[spec.plural])
         assert "results" not in result
 

@@ -52,7 +52,7 @@ ROUNDS = (
     (Stage("molecule", ("tests.gates.scenarios",)),),
     (
         Stage("docker", ("tests.gates.lab", "tests/docker")),
-        Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=60", f"--seed={commit()}")),
+        Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=40", f"--seed={commit()}")),
         Stage("canary", ("tests.gates.lab", "tests/canary")),
         Stage("input", ("tests.gates.lab", "tests/input")),
     ),
