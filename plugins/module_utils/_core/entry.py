@@ -27,8 +27,11 @@ class Module(AnsibleModule):
     code: int | None = None
     """The exit code, once the result is told."""
 
+    def __init__(self, spec: dict[str, t.Any]) -> None:
+        super().__init__(argument_spec=spec, supports_check_mode=True)  # type: ignore[no-untyped-call]  # the base has no types
+
     def _load_params(self) -> None:
-        super()._load_params()  # type: ignore[no-untyped-call]
+        super()._load_params()  # type: ignore[no-untyped-call]  # the base has no types
         self.given = {key: value for key, value in self.params.items() if not key.startswith("_ansible")}
 
         error = items.unreadable(self.given) or items.inconvertible(self.given, self.argument_spec)
@@ -39,7 +42,7 @@ class Module(AnsibleModule):
         """As AnsibleModule's, but masked before a list becomes one text, in which a secret's quotes are escaped."""
         params = self.params
         self.params = remove_values(params, self.no_log_values)
-        super()._log_invocation()  # type: ignore[no-untyped-call]
+        super()._log_invocation()  # type: ignore[no-untyped-call]  # the base has no types
         self.params = params
 
     def fail_json(self, msg: str, **more: t.Any) -> t.NoReturn:
@@ -98,7 +101,7 @@ def run(
     spec = dict(item)
     spec[plural] = {"type": "list", "elements": "dict", "options": item}
     spec.update(call or {})
-    module = Module(argument_spec=spec, supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module = Module(spec)
     module.leave_quickly()
     try:
         _require_root(module)
@@ -129,7 +132,7 @@ def run(
 
 def inform(gather: t.Callable[..., dict[str, t.Any]], options: dict[str, t.Any]) -> None:
     """Run an info module: ``gather`` takes the options by name and returns the result."""
-    module = Module(argument_spec=options, supports_check_mode=True)  # type: ignore[no-untyped-call]
+    module = Module(options)
     module.leave_quickly()
     try:
         _require_root(module)

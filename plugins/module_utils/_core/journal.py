@@ -33,7 +33,7 @@ def begin(resource: str, name: str, steps: t.Sequence[Step]) -> str:
         "name": name,
         "pid": os.getpid(),
         "committed": 0,
-        "steps": [[type(step).__name__, dataclasses.asdict(step)] for step in steps],  # type: ignore[call-overload]
+        "steps": [[type(step).__name__, dataclasses.asdict(step)] for step in steps],
         "known": {},
     }
     with registry.writing() as connection:

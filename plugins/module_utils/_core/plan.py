@@ -20,6 +20,7 @@ Known = dict[str, t.Any]
 """What the steps of one item answered so far (JSON-able); the journal keeps it beside the steps."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Step:
     """One change, as data: a frozen dataclass of JSON-able fields. What it does uses only these and ``known``.
 

@@ -46,6 +46,7 @@ def _read(name: str) -> bytes | None:
     folder = os.path.dirname(os.path.dirname(__file__))
     path = os.path.join(folder, *name[len(HERE) + 1 :].split(".")) + ".py"
     try:
+        # A global of every module, of which mypy does not know.
         return t.cast(bytes, __loader__.get_data(path))  # type: ignore[name-defined]
     except OSError:
         return None

@@ -213,7 +213,7 @@ def test_old_references_are_dropped_when_no_container_has_the_volume(
     place = namespaces.place_of(used.kernel.table()[0])
     monkeypatch.setattr(namespaces, "in_use", lambda: {place} if held else set())
     tasks = Tasks()
-    found = volumes.Volumes(tasks, lambda *dummy, **more: None)  # type: ignore[arg-type]
+    found = volumes.Volumes(t.cast(t.Any, tasks), lambda *dummy, **more: None)
     found.volumes["v"].references["a"].since = time.time() - age
     found.reconcile()
     assert list(found.volumes["v"].references) == left

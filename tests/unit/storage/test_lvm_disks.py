@@ -117,7 +117,8 @@ def test_a_new_volume_is_zeros_whoever_had_the_room_before(group: FakeLvm) -> No
     apply(making(group, size=EXTENT + 512))
     assert list(group.read()) == ["web1"]
     assert data(group, "web1") == bytes(2 * EXTENT), "whole extents"
-    volume = lvm.look("/dev/sda").group.volume("web1")  # type: ignore[union-attr]
+    seen = lvm.look("/dev/sda").group
+    volume = seen.volume("web1") if seen else None
     assert volume is not None
     label = lvm_disks.labelled(volume)
     assert label is not None
@@ -174,7 +175,8 @@ def test_a_group_of_another_host_is_left_alone(made: FakeLvm, monkeypatch: pytes
 def steps(group: FakeLvm) -> dict[str, t.Any]:
     """One of each kind, for the volume web1 of 8 MiB with a snapshot s."""
     base = (place(group), "web1", UUID, False, 20)
-    volume = lvm.look("/dev/sda").group.volume("web1")  # type: ignore[union-attr]
+    seen = lvm.look("/dev/sda").group
+    volume = seen.volume("web1") if seen else None
     label = lvm_disks.labelled(volume) if volume else None
     return {
         "grow": volume_steps.ResizeVolume(*base, 2 * EXTENT, 3 * EXTENT, None),

@@ -22,6 +22,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     mount_report,
     nfs,
     observed,
+    steps,
 )
 
 PATH = "/var/lib/microvm/mounts/vms"
@@ -96,6 +97,13 @@ def kinds(part: mount.Part) -> list[str]:
     return [type(step).__name__ for step in part.steps]
 
 
+def attaching(part: mount.Part) -> steps.AttachMount:
+    """The first step, which is to mount."""
+    first = part.steps[0]
+    assert isinstance(first, steps.AttachMount)
+    return first
+
+
 def test_new(world: World) -> None:
     part = world.plan(use())
     assert kinds(part) == ["AttachMount", "WriteUnit", "ReloadUnits"]
@@ -110,7 +118,7 @@ def test_new_until_the_next_boot(world: World) -> None:
 def test_new_but_not_in_service_is_only_tried(world: World) -> None:
     part = world.plan(use(mounted=False, persistent=False, marker="any", path=""))
     assert kinds(part) == ["AttachMount"]
-    assert not part.steps[0].place and part.steps[0].makes == []  # type: ignore[attr-defined]
+    assert not attaching(part).place and attaching(part).makes == []
 
 
 def test_unchanged(world: World) -> None:
@@ -192,7 +200,7 @@ def test_an_edit_of_a_mount_in_use_is_tried_stored_and_waits(world: World) -> No
     world.busy = ["qemu (4711)"]
     part = world.plan(use(options=["timeo=300"]))
     assert kinds(part) == ["AttachMount", "WriteUnit", "ReloadUnits"]
-    assert not part.steps[0].place  # type: ignore[attr-defined]
+    assert not attaching(part).place
     assert part.pending == ["qemu (4711)"]
 
 
@@ -209,7 +217,8 @@ def test_out_of_service_leaves_nothing(world: World) -> None:
     world.made(use())
     part = world.plan(use(mounted=False, persistent=False))
     assert kinds(part) == ["RemoveUnit", "ReloadUnits", "DetachMount"]
-    assert part.steps[-1].forget  # type: ignore[attr-defined]
+    last = part.steps[-1]
+    assert isinstance(last, steps.DetachMount) and last.forget
 
 
 def test_out_of_service_waits_for_who_uses_it_when_told(world: World) -> None:
@@ -234,7 +243,7 @@ def test_an_edit_out_of_service_is_tried(world: World) -> None:
     world.lines = []
     part = world.plan(dataclasses.replace(off, asked=use(options=["timeo=300"]).asked))
     assert kinds(part) == ["AttachMount"]
-    assert not part.steps[0].place  # type: ignore[attr-defined]
+    assert not attaching(part).place
 
 
 def test_a_second_user_shares_the_mount(world: World) -> None:
@@ -242,7 +251,7 @@ def test_a_second_user_shares_the_mount(world: World) -> None:
     assert kinds(world.plan(use("mount:again", path=""))) == ["Record"]
     part = world.plan(use("backend:nas", path="", marker="any"))
     assert kinds(part) == ["AttachMount"]
-    assert not part.steps[0].place  # type: ignore[attr-defined]
+    assert not attaching(part).place
     world.made(use("backend:nas", marker="any"))
     assert world.plan(use("backend:nas", path="", marker="any")).steps == []
     assert [type(step).__name__ for step in mount_changes.absent("mount:vms", world.seen(), 15).steps] == ["Record"]

@@ -328,7 +328,7 @@ def test_a_removed_password_is_put_back(tmp_path: pathlib.Path) -> None:
 def test_the_journal_reads_every_step_back(world: World) -> None:
     world.made("old")
     for step in mount.present(world.use("new"), world.seen()).steps:
-        again = steps.KINDS[type(step).__name__](**dataclasses.asdict(step))  # type: ignore[call-overload]
+        again = steps.KINDS[type(step).__name__](**dataclasses.asdict(step))
         assert again == step
 
 

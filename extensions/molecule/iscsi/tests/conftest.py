@@ -93,17 +93,22 @@ def served(storage: IscsiServer) -> Iterator[IscsiServer]:
 
 
 @pytest.fixture
-def pair(hv1: Managed, hv2: Managed, asked: Asked) -> tuple[Managed, Managed]:
-    """The host that owns the backend's group now, and the one on standby."""
-    first, second = (each.works("storage_backend", **asked.san).result["backend"]["status"] for each in (hv1, hv2))
-    assert {first, second} == {"ok", "standby"}
-    return (hv1, hv2) if first == "ok" else (hv2, hv1)
+def seen(hv1: Managed, hv2: Managed, asked: Asked) -> dict[str, dict[str, Any]]:
+    """The backend as each host sees it now, by host."""
+    return {host.name: host.works("storage_backend", **asked.san).result["backend"] for host in (hv1, hv2)}
 
 
 @pytest.fixture
-def group(pair: tuple[Managed, Managed], asked: Asked) -> Group:
+def pair(hv1: Managed, hv2: Managed, seen: dict[str, dict[str, Any]]) -> tuple[Managed, Managed]:
+    """The host that owns the backend's group now, and the one on standby."""
+    assert {item["status"] for item in seen.values()} == {"ok", "standby"}
+    return (hv1, hv2) if seen["hv1"]["status"] == "ok" else (hv2, hv1)
+
+
+@pytest.fixture
+def group(pair: tuple[Managed, Managed], seen: dict[str, dict[str, Any]]) -> Group:
     """The backend's group, on the host that owns it."""
     owner, dummy = pair
-    item = owner.works("storage_backend", **asked.san).result["backend"]
+    item = seen[owner.name]
     assert item["owner"].startswith(f"{owner.name}."), "LVM is never told to be another host"
     return Group(owner, item["device"], item["owner"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from extensions.molecule.calls import call
+from extensions.molecule.calls import call, refused
 from extensions.molecule.iscsi.tests.conftest import Asked, Group, found, statuses
 from extensions.molecule.managed import Managed
 from tests.lab import IscsiServer
@@ -29,29 +29,29 @@ def left(host: Managed) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    ("item", "kind", "field"),
-    [
-        ({**CHAP, "password": "wrong"}, "auth", "password"),
-        ({**CHAP, "username": "nobody"}, "conflict", "username"),
-        ({**OPEN, "iqn": CHAP["iqn"]}, "conflict", "username"),
-        ({**MUTUAL, "mutual_username": "san", "mutual_password": "wrong"}, "auth", "mutual_password"),
-        ({**CHAP, "mutual_username": "san", "mutual_password": "wrong"}, "conflict", "mutual_username"),
-        ({**OPEN, "iqn": "iqn.2026-01.lab:gone"}, "not_found", "iqn"),
-        ({**OPEN, "lun": 9}, "not_found", "lun"),
-        ({**OPEN}, "not_found", "initialize"),
-        ({**OPEN, "portal": "san1:3999"}, "unreachable", "portal"),
-    ],
+REFUSED: tuple[tuple[dict[str, Any], str, str], ...] = (
+    ({**CHAP, "password": "wrong"}, "auth", "password"),
+    ({**CHAP, "username": "nobody"}, "conflict", "username"),
+    ({**OPEN, "iqn": CHAP["iqn"]}, "conflict", "username"),
+    ({**MUTUAL, "mutual_username": "san", "mutual_password": "wrong"}, "auth", "mutual_password"),
+    ({**CHAP, "mutual_username": "san", "mutual_password": "wrong"}, "conflict", "mutual_username"),
+    ({**OPEN, "iqn": "iqn.2026-01.lab:gone"}, "not_found", "iqn"),
+    ({**OPEN, "lun": 9}, "not_found", "lun"),
+    ({**OPEN}, "not_found", "initialize"),
+    ({**OPEN, "portal": "san1:3999"}, "unreachable", "portal"),
 )
-def test_a_refusal_names_its_field_and_leaves_nothing(
-    hv1: Managed, item: dict[str, Any], kind: str, field: str
-) -> None:
+"""Items, the kind of error that each gives, and the field that it names."""
+
+
+def test_a_refusal_names_its_field_and_leaves_nothing(hv1: Managed) -> None:
     before = left(hv1)
-    answer = hv1.fails("iscsi_lvm", kind, **item)
-    assert answer.result["error"]["field"] == field
+    answers = hv1.run(*(call("iscsi_lvm", **item) for item, dummy, field in REFUSED))
+    for answer, (item, kind, field) in zip(answers, REFUSED, strict=True):
+        refused(answer, kind)
+        assert answer.result["error"]["field"] == field, item
+        secrets = [item[key] for key in ("password", "mutual_password") if key in item]
+        assert not any(secret in str(answer.result).replace("password", "") for secret in secrets if secret != "wrong")
     assert left(hv1) == before
-    secrets = [item[key] for key in ("password", "mutual_password") if key in item]
-    assert not any(secret in str(answer.result).replace("password", "") for secret in secrets if secret != "wrong")
 
 
 def test_what_is_not_blank_is_not_formatted(hv1: Managed, storage: IscsiServer) -> None:
