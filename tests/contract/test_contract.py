@@ -104,6 +104,7 @@ def test_check_run_run_check(controller: Controller, case: Case) -> None:
     spec = read(case.module)
     ahead = case.items[:1] if is_first(case) else ()
     rest = case.items[len(ahead) :]
+    rest = tuple(item for number, item in enumerate(rest) if item not in rest[:number])  # there is but one driver
     calls = [(each, each[0].args) for each in (ahead,) if each]
     calls.append((rest, {spec.plural: [item.args for item in rest]}))
     plays: list[Task | Look] = [Task(*each) for each in case.given]
@@ -123,7 +124,7 @@ def test_check_run_run_check(controller: Controller, case: Case) -> None:
         there += items
         answers = results[number * len(expected) + len(setup) :][:4]
         assert_contract(case, items, there, answers, record.looks[number * 4 :][:4])
-        single = items == ahead
+        single = number < len(ahead)
         assert all((result.get(spec.singular) == result[spec.plural][0]) is single for result in answers)
 
 
