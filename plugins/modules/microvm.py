@@ -92,6 +92,11 @@ options:
       description:
         - Memory of the guest, bytes or a size as V(512MiB). V(512MiB) unless given.
       type: raw
+    hugepages:
+      description:
+        - Whether the guest's memory is of the host's huge pages of 2 MiB, of which there must be enough
+          (C(sysctl vm.nr_hugepages)). Off unless given.
+      type: bool
     kernel:
       description:
         - Path of the guest's kernel on the host, C(bzImage) or C(vmlinux). For Firecracker, which takes the latter
@@ -168,6 +173,14 @@ options:
           type: str
           default: threads
           choices: [threads, native, io_uring]
+        bandwidth_limit:
+          description:
+            - Most that the guest reads and writes in a second, bytes or a size as V(50MiB). No limit unless given.
+          type: raw
+        iops_limit:
+          description:
+            - Most requests of the guest in a second, reads and writes together. No limit unless given.
+          type: int
     disks:
       description:
         - Disks of the guest in this order, each a volume, a raw image or a block device of the host.
@@ -229,6 +242,14 @@ options:
           type: str
           default: threads
           choices: [threads, native, io_uring]
+        bandwidth_limit:
+          description:
+            - Most that the guest reads and writes in a second, bytes or a size as V(50MiB). No limit unless given.
+          type: raw
+        iops_limit:
+          description:
+            - Most requests of the guest in a second, reads and writes together. No limit unless given.
+          type: int
     interfaces:
       description:
         - Network interfaces of the guest in this order.
@@ -251,6 +272,15 @@ options:
             - Address of the guest's interface. Made of the machine's name unless given, so it stays the same on all
               hosts.
           type: str
+        bandwidth_limit:
+          description:
+            - Most that the guest receives, and most that it sends, in a second, bytes or a size. Not with QEMU. No
+              limit unless given.
+          type: raw
+        iops_limit:
+          description:
+            - The same in packets. Not with QEMU. No limit unless given.
+          type: int
     shares:
       description:
         - Directories of the host in the guest. Given, it is the full list of the machine's shares; left out, they
@@ -365,6 +395,11 @@ options:
         - Credentials for the guest's systemd, as name and path of a file on the host. Read when the machine starts,
           and in no command line. QEMU only.
       type: dict
+    metadata:
+      description:
+        - Path of a JSON file on the host, that Firecracker serves to its guest as C(http://169.254.169.254)
+          (MMDS, version 2), through each of O(interfaces). Read when the machine starts. Firecracker only.
+      type: path
     autostart:
       description:
         - Whether it starts with the host. On unless given.

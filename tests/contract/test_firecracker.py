@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(not real.KVM.exists(), reason="Firecracker needs
 MIB = 1 << 20
 SECONDS = 30
 STARTS = 6
+LIMITS = {"bandwidth_limit": "1MiB", "iops_limit": 100}
+BUCKETS = {"bandwidth": 1 << 20, "ops": 100}
 
 
 class Machine:
@@ -44,7 +46,7 @@ class Machine:
         item = {key: option.get("default") for key, option in microvm.ITEM.items()}
         disk = {key: option.get("default") for key, option in definition.DISK.items()}
         item.update(hypervisor="firecracker", kernel=str(folder / "toy"), memory="64MiB", vsock=3, balloon=True)
-        item.update(disks=[{**disk, "path": str(self.disk)}], **options)
+        item.update(disks=[{**disk, "path": str(self.disk), **LIMITS}], **options)
         self.config = definition.asked(item, self.name, "")
         for path in (places.runtime(self.name), places.logs(self.name)):
             Path(path).mkdir(parents=True)
@@ -130,12 +132,20 @@ def test_disk_and_balloon_change_while_it_runs(machine: Callable[..., Machine]) 
     assert refused.value.kind == "refused"
 
 
-def test_it_has_its_tap(machine: Callable[..., Machine]) -> None:
+def test_it_has_its_tap_its_limits_and_its_metadata(
+    machine: Callable[..., Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "credential", lambda name, key: str(tmp_path / key))
+    (tmp_path / "metadata").write_text('{"role": "web"}')
     interface = {key: option.get("default") for key, option in definition.INTERFACE.items()}
-    it = machine(interfaces=[interface])
+    it = machine(interfaces=[{**interface, **LIMITS}], metadata=str(tmp_path / "metadata"))
     it.wait_ready()
-    (shown,) = it.control.order("GET", "/vm/config")["network-interfaces"]
-    assert (shown["host_dev_name"], shown["guest_mac"]) == (places.tap("web1", 0), places.mac("web1", 0))
+    shown = it.control.order("GET", "/vm/config")
+    (net,), (drive,) = shown["network-interfaces"], shown["drives"]
+    assert (net["host_dev_name"], net["guest_mac"]) == (places.tap("web1", 0), places.mac("web1", 0))
+    for limiter in (net["rx_rate_limiter"], net["tx_rate_limiter"], drive["rate_limiter"]):
+        assert {key: bucket["size"] for key, bucket in limiter.items()} == BUCKETS
+    assert it.control.order("GET", "/mmds") == {"role": "web"}
 
 
 def test_a_snapshot_goes_on_in_another_process(machine: Callable[..., Machine], tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ OF_MACHINES = {
     "mode": ["0755", "u=rwx"],
 }
 """Owner, group and mode are refused for a source that is not made."""
-OF_MACHINES["binary"] = OF_MACHINES["initrd"] = OF_MACHINES["kernel"]
+OF_MACHINES["binary"] = OF_MACHINES["initrd"] = OF_MACHINES["metadata"] = OF_MACHINES["kernel"]
 BY_NAME.update(OF_MACHINES)
 BY_TYPE = {"bool": corpus.BOOLEANS, "int": corpus.SECONDS}
 

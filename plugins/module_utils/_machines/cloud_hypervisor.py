@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
     MIB,
     Config,
@@ -25,7 +25,8 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     words = [chosen.binary, "--api-socket", "path=" + places.control_socket(name)]
     words += ["--cpus", "boot=%d" % config["vcpus"]]
     # virtiofsd reads and writes the guest's memory
-    words += ["--memory", "size=%dM" % (config["memory"] // MIB) + (",shared=on" if config["shares"] else "")]
+    memory = "size=%dM" % (config["memory"] // MIB) + (",shared=on" if config["shares"] else "")
+    words += ["--memory", memory + (",hugepages=on,hugepage_size=2M" if config["hugepages"] else "")]
     words += ["--kernel", config["kernel"]]
     words += ["--initramfs", config["initrd"]] if config["initrd"] else []
     words += ["--cmdline", " ".join(["console=ttyS0", *guest_args(config)])]
@@ -33,9 +34,9 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     for index, disk in enumerate(config["disks"]):
         text = "id=disk%d,path=%s,readonly=%s" % (index, _value(disk["path"]), "on" if disk["read_only"] else "off")
         text += ",direct=on" if disk["cache"] == "none" else ""
-        words += ["--disk", "%s,image_type=raw,serial=%s" % (text, disk["serial"])]
+        words += ["--disk", "%s,image_type=raw,serial=%s%s" % (text, disk["serial"], rates.options(disk))]
     for index, each in enumerate(config["interfaces"]):
-        words += ["--net", "tap=%s,mac=%s" % (places.tap(name, index), each["mac"])]
+        words += ["--net", "tap=%s,mac=%s%s" % (places.tap(name, index), each["mac"], rates.options(each))]
     for share in config["shares"]:
         words += ["--fs", "tag=%s,socket=%s" % (share["tag"], places.share_socket(name, share["tag"]))]
     if config["vsock"]:

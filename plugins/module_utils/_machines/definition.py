@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 from ansible_collections.microvm.host.plugins.module_utils._storage import volume_options
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
@@ -27,6 +27,7 @@ HYPERVISORS = ("auto", "qemu", "firecracker", "cloud_hypervisor")
 SHARING = {"virtiofs": ("qemu", "cloud_hypervisor"), "9p": ("qemu",)}
 """The hypervisors that have a protocol."""
 MIB = 1 << 20
+HUGE_PAGE = 2 * MIB
 SLOTS = 24
 """virtio-mmio devices of QEMU's machine microvm with acpi=on: the 25th fails with "No 'virtio-bus' bus found"."""
 LONGEST_SERIAL = 20
@@ -38,6 +39,7 @@ OURS = frozenset(
 
 MAKING = ("backend", "size", "image", "checksum", "format")
 """Options of a disk that are those of storage_volume: they make a volume that is not there yet, and let it grow."""
+RATES: dict[str, dict[str, t.Any]] = {"bandwidth_limit": {"type": "raw"}, "iops_limit": {"type": "int"}}
 DISK: dict[str, dict[str, t.Any]] = {
     "path": {"type": "path"},
     "volume": {"type": "str"},
@@ -50,11 +52,13 @@ DISK: dict[str, dict[str, t.Any]] = {
     "read_only": {"type": "bool", "default": False},
     "cache": {"type": "str", "default": "writeback", "choices": ["writeback", "none"]},
     "io": {"type": "str", "default": "threads", "choices": ["threads", "native", "io_uring"]},
+    **RATES,
 }
 INTERFACE: dict[str, dict[str, t.Any]] = {
     "type": {"type": "str", "default": "tap", "choices": ["tap", "user"]},
     "bridge": {"type": "str"},
     "mac": {"type": "str"},
+    **RATES,
 }
 SPEC: dict[str, dict[str, t.Any]] = {
     "hypervisor": {"type": "str", "choices": list(HYPERVISORS)},
@@ -62,6 +66,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"]},
     "vcpus": {"type": "int"},
     "memory": {"type": "raw"},
+    "hugepages": {"type": "bool"},
     "kernel": {"type": "path"},
     "initrd": {"type": "path"},
     "kernel_args": {"type": "str"},
@@ -73,6 +78,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "balloon": {"type": "bool"},
     "balloon_target": {"type": "raw"},
     "credentials": {"type": "dict"},
+    "metadata": {"type": "path"},
     "autostart": {"type": "bool"},
     "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always"]},
     "stop_timeout": {"type": "int"},
@@ -88,6 +94,7 @@ DEFAULTS: Config = {
     "accelerator": "auto",
     "vcpus": 1,
     "memory": 512 * MIB,
+    "hugepages": False,
     "initrd": "",
     "kernel_args": "",
     "root": False,
@@ -98,6 +105,7 @@ DEFAULTS: Config = {
     "balloon": False,
     "balloon_target": 0,
     "credentials": {},
+    "metadata": "",
     "autostart": True,
     "restart_policy": "on-failure",
     "stop_timeout": 60,
@@ -127,11 +135,13 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
     if item.get("kernel") is None:
         hint = "the path of a bzImage or vmlinux on the host"
         raise HostError("invalid", "%skernel is required for a definition" % prefix, hint, field=prefix + "kernel")
-    for option in ("kernel", "initrd", "binary"):
+    for option in ("kernel", "initrd", "binary", "metadata"):
         if item.get(option) is not None:
             config[option] = names.absolute_path(item[option], prefix + option)
     _number(config["vcpus"], 1, 255, prefix + "vcpus")
     config["memory"] = _whole_mib(config["memory"], prefix + "memory", 32 * MIB)
+    if config["hugepages"] and config["memory"] % HUGE_PAGE:
+        names.refuse(prefix + "memory", "it is no whole number of huge pages, of 2 MiB each", "as in 512MiB")
     config["memory_limit"] = _whole_mib(config["memory_limit"], prefix + "memory_limit", 0)
     if 0 < config["memory_limit"] < config["memory"]:
         names.refuse(prefix + "memory_limit", "it is less than memory", "leave room for the hypervisor itself")
@@ -188,9 +198,16 @@ def refuse_impossible(config: Config, name: str, prefix: str) -> None:
         if len(path.encode()) > places.LONGEST_SOCKET:
             text = "the socket %s would be longer than %d bytes" % (path, places.LONGEST_SOCKET)
             names.refuse(field + "tag", text, "use a shorter tag")
+    if config["metadata"]:
+        _refuse_metadata(config, kind, prefix)
     if kind in ("firecracker", "cloud_hypervisor"):
         _refuse_of_qemu(config, kind, prefix)
         return
+    for index, each in enumerate(config["interfaces"]):
+        limit = next((key for key in RATES if each.get(key)), None)
+        if limit:
+            hint = "give hypervisor: firecracker or cloud_hypervisor; or limit the tap with tc(8)"
+            names.refuse("%sinterfaces[%d].%s" % (prefix, index, limit), "QEMU limits disks only", hint)
     if config["memory"] == 2048 * MIB:
         hint = "use 2047MiB or 2049MiB"
         names.refuse(prefix + "memory", "QEMU's machine microvm hangs with exactly 2048 MiB", hint)
@@ -198,6 +215,18 @@ def refuse_impossible(config: Config, name: str, prefix: str) -> None:
     if devices > SLOTS:
         text = "the machine would have %d devices, it has room for %d" % (devices, SLOTS)
         names.refuse(prefix + "disks", text, "use fewer disks, interfaces and shares")
+
+
+def _refuse_metadata(config: Config, kind: str, prefix: str) -> None:
+    """Where nothing serves metadata, or no interface that it could be asked through."""
+    if kind != "firecracker":
+        hint = "give hypervisor: firecracker; or credentials, which QEMU has"
+        names.refuse(prefix + "metadata", "only Firecracker has a metadata service", hint)
+    if not config["interfaces"]:
+        names.refuse(prefix + "metadata", "the guest has no interface to ask for it", "give it one")
+    if ":" in config["metadata"]:
+        text = "%s has a colon" % names.shown(config["metadata"])
+        names.refuse(prefix + "metadata", text, "systemd separates name and path by one")
 
 
 def _refuse_of_qemu(config: Config, kind: str, prefix: str) -> None:
@@ -296,6 +325,7 @@ def _disk(disk: dict[str, t.Any], usual: str, field: str) -> dict[str, t.Any]:
         "read_only": bool(disk["read_only"]),
         "cache": disk["cache"],
         "io": disk["io"],
+        **rates.asked(disk, field),
     }
     if (disk.get("path") is None) == (disk.get("volume") is None):
         names.refuse(field + "path", "a disk has a path, or else a volume", "give one of the two")
@@ -334,7 +364,7 @@ def _interface(each: dict[str, t.Any], name: str, index: int, prefix: str) -> di
     ):
         names.refuse(field + "bridge", "%s is not the name of an interface" % names.shown(bridge))
     mac = places.mac(name, index) if each.get("mac") is None else _mac(each["mac"], field + "mac")
-    return {"type": each["type"], "bridge": bridge, "mac": mac}
+    return {"type": each["type"], "bridge": bridge, "mac": mac, **rates.asked(each, field)}
 
 
 def _mac(value: str, field: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
     MIB,
     Config,
@@ -20,6 +20,8 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.definition 
 )
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 
+METADATA = "metadata"
+"""The credential of the unit that is the file of the metadata service: so the machine's user need not read it."""
 BASE_ARGS = "console=ttyS0 reboot=k panic=1 i8042.noaux i8042.nomux i8042.dumbkbd"
 """Its defaults but ``nomodule``, which distributions' kernels can't live with; by ``reboot=k`` a guest ends it."""
 
@@ -35,25 +37,38 @@ def configuration(config: Config, name: str, kernel: str = "") -> dict[str, t.An
     if config["initrd"]:
         boot["initrd_path"] = config["initrd"]
     boot["boot_args"] = " ".join([BASE_ARGS, *guest_args(config)])
+    machine = {"vcpu_count": config["vcpus"], "mem_size_mib": config["memory"] // MIB}
+    if config["hugepages"]:
+        machine["huge_pages"] = "2M"
     found: dict[str, t.Any] = {
         "boot-source": boot,
-        "machine-config": {"vcpu_count": config["vcpus"], "mem_size_mib": config["memory"] // MIB},
+        "machine-config": machine,
         "drives": [_drive(index, disk) for index, disk in enumerate(config["disks"])],
         "network-interfaces": [
-            {"iface_id": "net%d" % index, "host_dev_name": places.tap(name, index), "guest_mac": each["mac"]}
-            for index, each in enumerate(config["interfaces"])
+            _interface(places.tap(name, index), index, each) for index, each in enumerate(config["interfaces"])
         ],
         "entropy": {},
     }
     if config["vsock"]:
         found["vsock"] = {"guest_cid": config["vsock"], "uds_path": os.path.join(places.runtime(name), "vsock.sock")}
+    if config["metadata"]:
+        every = [each["iface_id"] for each in found["network-interfaces"]]
+        found["mmds-config"] = {"version": "V2", "network_interfaces": every}
     if config["balloon"]:
         found["balloon"] = {"amount_mib": ballooned_mib(config), "deflate_on_oom": True}
     return found
 
 
+def _interface(tap: str, index: int, each: dict[str, t.Any]) -> dict[str, t.Any]:
+    found = {"iface_id": "net%d" % index, "host_dev_name": tap, "guest_mac": each["mac"]}
+    limiter = rates.limiter(each)
+    return dict(found, rx_rate_limiter=limiter, tx_rate_limiter=limiter) if limiter else found
+
+
 def _drive(index: int, disk: dict[str, t.Any]) -> dict[str, t.Any]:
+    limiter = rates.limiter(disk)
     return {
+        **({"rate_limiter": limiter} if limiter else {}),
         "drive_id": "disk%d" % index,
         "path_on_host": disk["path"],
         "is_root_device": False,  # true would put root=/dev/vda on the kernel's command line
@@ -67,4 +82,6 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     """The words that start the machine in the foreground; the console is standard output, so the journal has it."""
     words = [chosen.binary, "--id", name.replace(".", "-").replace("_", "-")]
     words += ["--api-sock", places.control_socket(name), "--config-file", config_file(config, name)]
+    if config["metadata"]:
+        words += ["--metadata", places.credential(name, METADATA)]
     return [*words, *config["extra_args"]]

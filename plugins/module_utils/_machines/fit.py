@@ -8,10 +8,11 @@ import os
 
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import HUGE_PAGE, Config
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
+HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
 
 
@@ -40,6 +41,16 @@ def _refuse_sources(config: Config, prefix: str) -> None:
         definition.refuse_file_system(share, mount.fstype, mount.options, field)
 
 
+def _refuse_small(memory: int, prefix: str) -> None:
+    """Refuse huge pages on a host that has fewer in all than the machine needs."""
+    there = int(files.text_of(HUGE_PAGES) or 0)
+    need = memory // HUGE_PAGE
+    if there < need:
+        text = "the machine needs %d huge pages of 2 MiB, this host has %d" % (need, there)
+        hint = "sysctl vm.nr_hugepages=%d, and more for other machines" % need
+        raise HostError("unsupported", text, hint, field=prefix + "hugepages")
+
+
 def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
     """Refuse a kernel that has no driver for a share, no virtio at all, or is nothing the hypervisor can start.
 
@@ -49,6 +60,11 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
         if config[option] and not os.path.isfile(config[option]):
             hint = "put it there; microvm_images of the role microvm downloads it"
             raise HostError("not_found", "there is no file %s" % config[option], hint, field=prefix + option)
+    if config["metadata"] and not os.path.isfile(config["metadata"]):
+        text = "there is no file %s" % config["metadata"]
+        raise HostError("not_found", text, "put it there; it is JSON", field=prefix + "metadata")
+    if config["hugepages"]:
+        _refuse_small(config["memory"], prefix)
     _refuse_sources(config, prefix)
     settings = configured(config["kernel"])
     if settings is None:

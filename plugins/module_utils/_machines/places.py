@@ -63,6 +63,11 @@ def user(name: str) -> str:
     return "mvm-" + name
 
 
+def credential(name: str, key: str) -> str:
+    """A file that systemd puts there for the machine's service alone (LoadCredential=)."""
+    return "/run/credentials/%s/%s" % (unit(name), key)
+
+
 def unit(name: str) -> str:
     """Its service."""
     return "microvm@%s.service" % name

@@ -8,7 +8,7 @@ virtio-mmio devices through ACPI: no kernel of a distribution reads them from it
 
 from __future__ import annotations
 
-from ansible_collections.microvm.host.plugins.module_utils._machines import places
+from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, guest_args
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import nine_p
@@ -24,7 +24,7 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     machine = "microvm,acpi=on,rtc=on" if chosen.bus == "device" else "q35,usb=off"
     virtiofs = any(share["proto"] == "virtiofs" for share in config["shares"])
     words = [chosen.binary, "-name", name, "-nodefaults", "-no-user-config", "-display", "none"]
-    words += ["-M", machine + (",memory-backend=mem" if virtiofs else "")]
+    words += ["-M", machine + (",memory-backend=mem" if virtiofs or config["hugepages"] else "")]
     words += ["-accel", "tcg,thread=multi" if tcg else "kvm", "-cpu", "max" if tcg else "host"]
     words += ["-smp", "%d" % config["vcpus"], "-m", memory]
     words += ["-kernel", config["kernel"]]
@@ -33,16 +33,18 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     words += _sockets(name)
     if chosen.bus == "device":
         words += ["-global", "virtio-mmio.force-legacy=false"]  # the C virtiofsd refuses legacy devices
-    if virtiofs:  # virtiofsd reads and writes the guest's memory
-        words += ["-object", "memory-backend-memfd,id=mem,size=%s,share=on" % memory]
+    if virtiofs or config["hugepages"]:
+        share = "on" if virtiofs else "off"  # virtiofsd reads and writes the guest's memory
+        huge = ",hugetlb=on,hugetlbsize=2M" if config["hugepages"] else ""
+        words += ["-object", "memory-backend-memfd,id=mem,size=%s,share=%s%s" % (memory, share, huge)]
     words += ["-device", "virtio-rng-" + chosen.bus]
     words += _disks(config, chosen.bus) + _interfaces(config, name, chosen.bus) + _shares(config, name, chosen.bus)
     if config["vsock"]:
         words += ["-device", "vhost-vsock-%s,guest-cid=%d" % (chosen.bus, config["vsock"])]
     if config["balloon"]:
         words += ["-device", "virtio-balloon-%s,deflate-on-oom=on" % chosen.bus]
-    for key in config["credentials"]:  # files that systemd puts there for this unit alone
-        file = "/run/credentials/%s/%s" % (places.unit(name), key)
+    for key in config["credentials"]:
+        file = places.credential(name, key)
         words += ["-fw_cfg", "name=opt/io.systemd.credentials/%s,file=%s" % (key, file)]
     return [*words, *config["extra_args"]]
 
@@ -67,6 +69,7 @@ def _disks(config: Config, bus: str) -> list[str]:
     for index, disk in enumerate(config["disks"]):
         drive = "id=disk%d,file=%s,format=raw,if=none" % (index, _value(disk["path"]))
         drive += ",cache=%s,aio=%s" % (disk["cache"], disk["io"])
+        drive += rates.throttling(disk)
         drive += ",read-only=on" if disk["read_only"] else ",discard=unmap"
         words += ["-drive", drive, "-device", "virtio-blk-%s,drive=disk%d,serial=%s" % (bus, index, disk["serial"])]
     return words

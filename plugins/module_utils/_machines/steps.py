@@ -257,7 +257,7 @@ class StartMachine(Step):
     def _start(self) -> Known:
         until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
         for path, writable, ours in self.disks:
-            if ours and writable:
+            if ours:
                 give(path)
             try_disk(path, writable, places.user(self.name))
         console = places.logs(self.name) + "/console.log"
@@ -305,12 +305,15 @@ def _says(console: str, begin: int, text: str) -> bool:
 
 
 def give(path: str) -> None:
-    """Let the machines' group have a volume that was made before there was such a group."""
+    """Let the machines' group have a volume.
+
+    A file was made before there was such a group; a device belongs to root again whenever udev makes it.
+    """
 
     def work() -> bool:
         group = grp.getgrnam(names.GROUP).gr_gid
         found = os.stat(path)
-        if stat.S_ISREG(found.st_mode) and found.st_gid != group:
+        if found.st_gid != group and (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
             with contextlib.suppress(PermissionError):  # a server that does not let root: trying the disk tells
                 os.chown(path, -1, group)
         return True

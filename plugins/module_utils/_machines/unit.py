@@ -89,8 +89,9 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         "StateDirectory=microvm/machines/%s/log" % name,
         "StateDirectoryMode=0750",
         "WorkingDirectory=" + places.logs(name),
-        *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in config["credentials"].items()],
+        *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in _credentials(config).items()],
         *["ExecStartPre=+/usr/bin/systemctl --quiet is-active " + each for each in locks],
+        *["ExecStartPre=+" + systemd.command_line(["/usr/bin/chgrp", names.GROUP, each]) for each in _devnodes(config)],
         "ExecStartPre=/usr/bin/rm -f " + places.control_socket(name),
         "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
         "ExecStart=" + systemd.command_line(command_line(config, name, chosen)),
@@ -115,6 +116,16 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
     if chosen.accelerator == "kvm":
         lines.insert(lines.index("UMask=0007"), "SupplementaryGroups=kvm")
     return network.made(lines)
+
+
+def _devnodes(config: Config) -> list[str]:
+    """The devices that are volumes: after each boot they belong to root."""
+    return [disk["path"] for dummy, disk in disks.of(config) if disk["path"].startswith("/dev/")]
+
+
+def _credentials(config: Config) -> dict[str, str]:
+    """Name and path of what systemd reads for the machine."""
+    return {firecracker.METADATA: config["metadata"]} if config["metadata"] else dict(config["credentials"])
 
 
 def _output(name: str, chosen: Chosen) -> list[str]:

@@ -89,6 +89,18 @@ def test_qemu_with_everything() -> None:
     )
 
 
+def test_qemu_with_huge_pages_and_limits() -> None:
+    limited = {"path": "/srv/a.raw", "bandwidth_limit": "1MiB", "iops_limit": 50}
+    found = pairs(qemu.command_line(asked(memory="64MiB", hugepages=True, disks=[limited]), "web1", TCG))
+    drive = "id=disk0,file=/srv/a.raw,format=raw,if=none,cache=writeback,aio=threads"
+    for option, value in (
+        ("-M", "microvm,acpi=on,rtc=on,memory-backend=mem"),
+        ("-object", "memory-backend-memfd,id=mem,size=64M,share=off,hugetlb=on,hugetlbsize=2M"),
+        ("-drive", f"{drive},throttling.bps-total=1048576,throttling.iops-total=50,discard=unmap"),
+    ):
+        assert (option, value) in found
+
+
 def test_qemu_of_red_hat_has_pci() -> None:
     config = asked(disks=[{"path": "/srv/a.raw"}], interfaces=[{"type": "user"}], shares=SHARES[:1])
     words = qemu.command_line(config, "web1", KVM._replace(binary="/usr/libexec/qemu-kvm", bus="pci"))

@@ -57,6 +57,18 @@ def test_files_that_are_not_there_or_nothing_to_start(path: str) -> None:
     assert (missing.value.kind, missing.value.field) == ("not_found", "m.initrd")
 
 
+def test_huge_pages_that_are_not_there(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "HUGE_PAGES", str(tmp_path / "nr"))
+    config = asked(kernel=path, memory="64MiB", hugepages=True)
+    (tmp_path / "nr").write_text("32\n")
+    assert fit.refuse_unfit(config, TCG, "")
+    for said in ("31\n", None):
+        (tmp_path / "nr").write_text(said) if said else (tmp_path / "nr").unlink()
+        with pytest.raises(HostError, match="needs 32 huge pages of 2 MiB, this host has") as refused:
+            fit.refuse_unfit(config, TCG, "m.")
+        assert refused.value.field == "m.hugepages" and "vm.nr_hugepages=32" in refused.value.hint
+
+
 def test_a_source_that_is_missing(path: str) -> None:
     share = {"tag": "home", "source": "/nonexistent/home"}
     with pytest.raises(HostError, match="no directory /nonexistent/home") as missing:

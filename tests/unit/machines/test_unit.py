@@ -110,6 +110,14 @@ def test_a_machine_may_touch_what_is_its_own() -> None:
     assert "ProtectHome" not in at_home and "ReadWritePaths=-/home/me" in at_home
 
 
+def test_a_device_that_is_a_volume_is_given_to_the_machine_at_each_start() -> None:
+    config = asked(disks=[{"volume": "data"}, {"path": "/dev/vg/foreign"}])
+    config["disks"][0]["path"] = "/dev/vg_san/data"
+    text = files(config)["microvm@web1.service"]
+    assert "ExecStartPre=+/usr/bin/chgrp microvm /dev/vg_san/data\n" in text
+    assert text.count("chgrp") == 1, "what is no volume is none of our business"
+
+
 def test_words_are_quoted_for_systemd() -> None:
     text = files(full())["microvm@web1.service"]
     assert '"console=ttyS0 no_timer_check tsc_early_khz=1000000 a=$$b \\"c\\" 50%%"' in text
@@ -132,6 +140,15 @@ def test_firecracker_has_its_configuration() -> None:
     assert config in found["microvm@web1.service"] and '"kernel_image_path": "/boot/vmlinuz"' in found[config]
     assert "SupplementaryGroups=kvm" in found["microvm@web1.service"]
     assert "vm-stop firecracker /run/microvm/web1/control.sock 60" in found["microvm@web1.service"]
+
+
+def test_metadata_is_read_by_systemd() -> None:
+    chosen = Chosen("firecracker", "/usr/bin/firecracker", "kvm", "device")
+    text = files(asked(hypervisor="firecracker", metadata="/srv/a.json", interfaces=[{}]), chosen)[
+        "microvm@web1.service"
+    ]
+    assert "LoadCredential=metadata:/srv/a.json" in text
+    assert "--metadata /run/credentials/microvm@web1.service/metadata" in text
 
 
 def test_the_script_for_people_has_its_console_on_the_terminal() -> None:
