@@ -280,9 +280,9 @@ class Backends:
 
     def kinds(self) -> Kinds:
         """See Resource."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps, steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, steps
 
-        return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
+        return {**steps.KINDS, **group_steps.KINDS, **self.tool().KINDS}
 
 
 def described(row: registry.Row, seen: observed.Seen) -> dict[str, t.Any]:

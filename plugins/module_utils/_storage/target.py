@@ -159,10 +159,10 @@ def _let_go(use: Use, look: iscsi_lvm.Look, plan: Plan) -> None:
     """Deactivate what this host still has active of a group that another one has taken over."""
     left, why = iscsi_lvm.left_active(look)
     if left and not why:
-        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps
 
         plan.before["active"], plan.after["active"] = left, []
-        plan.steps.append(iscsi_steps.LetGo(use.asked["vg"], left, use.seconds))
+        plan.steps.append(group_steps.LetGo(use.asked["vg"], left, use.seconds))
 
 
 def _renew(
@@ -204,7 +204,7 @@ def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) 
         text = "%s does not answer: its volumes can neither be flushed nor deactivated" % iscsi_lvm.shown(use.asked)
         hint = "bring the server back; or, if it is gone for good, run this again after a restart of this host"
         raise HostError("unreachable", text, hint, field=use.prefix + "portal")
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, login_steps
 
     plan.before["logged_in"] = True
     left, why = iscsi_lvm.left_active(look)
@@ -212,10 +212,10 @@ def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) 
         text = "%s belongs to another host, and this one still has of it: %s" % (use.asked["vg"], ", ".join(left))
         raise HostError("in_use", text, why, field=use.prefix + "vg")
     if left:
-        plan.steps.append(iscsi_steps.LetGo(use.asked["vg"], left, use.seconds))
+        plan.steps.append(group_steps.LetGo(use.asked["vg"], left, use.seconds))
     elif disk.holders(look.disk.name):
-        plan.steps.append(iscsi_steps.CloseGroup(use.asked, facts, use.seconds))
-    plan.steps.append(iscsi_steps.Logout(use.asked, facts, use.seconds))
+        plan.steps.append(group_steps.CloseGroup(use.asked, facts, use.seconds))
+    plan.steps.append(login_steps.Logout(use.asked, facts, use.seconds))
 
 
 def proven(use: Use, seen: iscsi_lvm.Observed) -> Plan:
@@ -246,9 +246,9 @@ def absent(name: str, user: str, seen: iscsi_lvm.Observed, seconds: int) -> Plan
     _leave(use, seen.looks[user], row["facts"], plan)
     facts = row["facts"]
     if facts.get("address"):
-        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import login_steps
 
-        plan.steps.append(iscsi_steps.RemoveRecord(use.asked, facts, bool(seen.others(use.asked, user))))
+        plan.steps.append(login_steps.RemoveRecord(use.asked, facts, bool(seen.others(use.asked, user))))
     plan.steps += _unmask(use.asked["vg"])
     plan.steps.append(Record("forget %s, its volume group stays" % iscsi_lvm.shown(use.asked)))
     plan.commit = lambda connection, known: _forget(connection, user)
@@ -261,12 +261,12 @@ def _forget(connection: sqlite3.Connection, user: str) -> None:
 
 def tried(use: Use, seen: iscsi_lvm.Observed) -> list[Step]:
     """Log in, open the group, and leave it again: what a backend is known by is found out."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, login_steps
 
     return [
         *_enter(use, {}, seen),
-        iscsi_steps.CloseGroup(use.asked, {}, use.seconds),
-        iscsi_steps.Logout(use.asked, {}, use.seconds),
+        group_steps.CloseGroup(use.asked, {}, use.seconds),
+        login_steps.Logout(use.asked, {}, use.seconds),
     ]
 
 
@@ -298,32 +298,32 @@ def _shared_record(use: Use, seen: iscsi_lvm.Observed) -> iscsi.Settings:
 
 def _approach(use: Use, proof: t.Any) -> list[Step]:
     """A proven login, and the record that repeats it."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import login_steps
 
     return [
-        iscsi_steps.ProveLogin(use.asked, secret.keep(proof), use.seconds),
-        iscsi_steps.WriteRecord(use.asked, secret.keep(proof), uuid.uuid4().hex[:8], use.seconds),
+        login_steps.ProveLogin(use.asked, secret.keep(proof), use.seconds),
+        login_steps.WriteRecord(use.asked, secret.keep(proof), uuid.uuid4().hex[:8], use.seconds),
     ]
 
 
 def _enter(use: Use, facts: dict[str, t.Any], seen: iscsi_lvm.Observed, ends: int = 0) -> list[Step]:
     """Log in and open the group; ``ends`` is the session that steps before have ended."""
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, login_steps
 
     had = any(each.target == use.asked["iqn"] and each.sid != ends for each in seen.sessions)
     initialize = use.initialize and not facts.get("vg_uuid")
-    quiet = [] if iscsi_steps.is_masked(use.asked["vg"]) else [iscsi_steps.MaskActivation(use.asked["vg"])]
+    quiet = [] if group_steps.is_masked(use.asked["vg"]) else [group_steps.MaskActivation(use.asked["vg"])]
     return [
         *quiet,
-        iscsi_steps.Login(use.asked, facts, had, use.seconds, ends),
-        iscsi_steps.OpenGroup(use.asked, facts, initialize, use.takeover, lvm.new_uuid(), use.seconds),
+        login_steps.Login(use.asked, facts, had, use.seconds, ends),
+        group_steps.OpenGroup(use.asked, facts, initialize, use.takeover, lvm.new_uuid(), use.seconds),
     ]
 
 
 def _unmask(vg: str) -> list[Step]:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps
 
-    return [iscsi_steps.UnmaskActivation(vg)] if iscsi_steps.is_masked(vg) else []
+    return [group_steps.UnmaskActivation(vg)] if group_steps.is_masked(vg) else []
 
 
 def _proves(step: Step) -> bool:

@@ -122,9 +122,9 @@ class Targets:
 
     def kinds(self) -> Kinds:
         """See Resource."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_steps, steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, steps
 
-        return {**steps.KINDS, **iscsi_steps.KINDS, **self.tool().KINDS}
+        return {**steps.KINDS, **group_steps.KINDS, **self.tool().KINDS}
 
 
 def _named(item: dict[str, t.Any]) -> str:

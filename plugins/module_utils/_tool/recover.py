@@ -14,7 +14,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._machines import steps as machines
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     filesystems,
-    iscsi_steps,
+    group_steps,
     observed,
     steps,
     volume_steps,
@@ -50,7 +50,7 @@ def settle(log: Log) -> bool:
     """Undo or finish what dead runs left; a run that lives has its lock and is left alone. False: some stay open."""
     kinds = {
         **steps.KINDS,
-        **iscsi_steps.KINDS,
+        **group_steps.KINDS,
         **volume_steps.KINDS,
         **docker.KINDS,
         **machines.KINDS,

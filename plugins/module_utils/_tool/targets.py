@@ -12,7 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.jobs import Job
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import names, secret
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, iscsi_lvm, login_steps
 from ansible_collections.microvm.host.plugins.module_utils._tool.log import Log
 
 LOCK_SECONDS = 1.0
@@ -47,11 +47,11 @@ def _log_in(resource: str, name: str, row: registry.Row) -> None:
     asked, facts = row["asked"], row["facts"]
     key = secret.keep(iscsi_lvm.chap(asked, iscsi_lvm.Secrets(), iscsi_lvm.recorded(row, asked)[1]))
     steps: list[Step] = [
-        iscsi_steps.ProveLogin(asked, key, ATTEMPT_SECONDS),
+        login_steps.ProveLogin(asked, key, ATTEMPT_SECONDS),
         # The portal that answers may be another than last time, or have another address.
-        iscsi_steps.WriteRecord(asked, key, uuid.uuid4().hex[:8], ATTEMPT_SECONDS),
-        iscsi_steps.Login(asked, facts, False, ATTEMPT_SECONDS),
-        iscsi_steps.OpenGroup(asked, facts, False, "", "", ATTEMPT_SECONDS),
+        login_steps.WriteRecord(asked, key, uuid.uuid4().hex[:8], ATTEMPT_SECONDS),
+        login_steps.Login(asked, facts, False, ATTEMPT_SECONDS),
+        group_steps.OpenGroup(asked, facts, False, "", "", ATTEMPT_SECONDS),
     ]
 
     def commit(connection: sqlite3.Connection, known: Known) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import blank_lun, group_steps, iscsi_lvm
 
 ASKED = iscsi_lvm.asked({"portal": "san", "iqn": "iqn.2026-01.lab:open", "lun": 1, "vg": "vg"}, "")
 HOLDS = 1.0
@@ -59,9 +59,9 @@ class Lun:
         with self.path.open("r+b") as file:
             file.write(json.dumps(found).encode().ljust(4096, b"\0"))
 
-    def opening(self, host: str) -> iscsi_steps.OpenGroup:
+    def opening(self, host: str) -> group_steps.OpenGroup:
         """The step of one host."""
-        return iscsi_steps.OpenGroup(ASKED, {}, True, "", f"pv-of-{host}", 5)
+        return group_steps.OpenGroup(ASKED, {}, True, "", f"pv-of-{host}", 5)
 
     def format(self, host: str) -> deadline.Child:
         """One host formats it, or finds the group of another; the answer is whose it is."""
@@ -90,8 +90,8 @@ def a_lun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lun]:
     lun = Lun(Path("/var/tmp", f"microvm-lun-{os.getpid()}"), 0.4)
     monkeypatch.setattr(disk, "CLAIM_SECONDS", 0.3)
     monkeypatch.setattr(disk, "LATE_SECONDS", 0.15)
-    monkeypatch.setattr(iscsi_steps, "CLAIM_HOLDS", HOLDS)
-    monkeypatch.setattr(iscsi_steps, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(blank_lun, "CLAIM_HOLDS", HOLDS)
+    monkeypatch.setattr(blank_lun, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(iscsi.Disk, "node", property(lambda self: self.name))
     monkeypatch.setattr(disk, "signs", lambda name: ["LVM2_member"] if lun.read() else [])
     monkeypatch.setattr(lvm, "look", lun.look)

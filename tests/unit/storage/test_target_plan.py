@@ -17,7 +17,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import iscsi_lvm, iscsi_steps, target
+from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps, iscsi_lvm, login_steps, target
 
 IQN = "iqn.2026-01.lab:open"
 ITEM = {"portal": "10.77.0.91", "iqn": IQN, "lun": 1, "vg": "vg_vms"}
@@ -57,7 +57,7 @@ class World:
         self.active: list[lvm.Mapped] = []
         monkeypatch.setattr(disk, "holders", lambda name: ["LVM-pool"])
         monkeypatch.setattr(lvm, "mapped", lambda uuids: self.active)
-        monkeypatch.setattr(iscsi_steps, "is_masked", lambda vg: True)
+        monkeypatch.setattr(group_steps, "is_masked", lambda vg: True)
 
     def register(self, logged_in: bool = True, user: str = USER, **change: Any) -> None:
         """The LUN is known to this host, with a record as it shall be."""
@@ -111,7 +111,7 @@ def test_a_new_one_is_proven_before_anything_is_written(world: World) -> None:
     assert plan.before == {} and plan.after["logged_in"] is True
     assert plan.contact is not None
     opening = plan.steps[-1]
-    assert isinstance(opening, iscsi_steps.OpenGroup) and opening.initialize and len(opening.pv) == 38
+    assert isinstance(opening, group_steps.OpenGroup) and opening.initialize and len(opening.pv) == 38
 
 
 def test_one_that_is_as_asked_is_left_alone(world: World) -> None:
@@ -124,7 +124,7 @@ def test_a_registered_one_is_never_formatted(world: World) -> None:
     world.register()
     world.sessions = []
     opening = world.plan(initialize="vg_vms").steps[-1]
-    assert isinstance(opening, iscsi_steps.OpenGroup) and not opening.initialize
+    assert isinstance(opening, group_steps.OpenGroup) and not opening.initialize
 
 
 @pytest.mark.parametrize("what", ["wwid", "pv", "vg", "no group"])
@@ -302,7 +302,7 @@ def test_a_session_begins_anew_with_other_credentials_when_nobody_uses_it(world:
     else:
         assert steps(plan) == ["CloseGroup", "Logout", "Login", "OpenGroup"]
         login = plan.steps[2]
-        assert isinstance(login, iscsi_steps.Login)
+        assert isinstance(login, login_steps.Login)
         assert (login.ends, login.had_session) == (world.sessions[0].sid, False)
     assert "old-secret" not in json.dumps([plan.before, plan.after, plan.notes, plan.warnings])
 
@@ -318,8 +318,8 @@ def test_a_login_that_has_not_begun_leaves_the_session_that_is_there(
     login = world.plan().steps[2]
     world.sessions[:] = [world.sessions[0]._replace(sid=there)]
     taken: list[int] = []
-    monkeypatch.setattr(iscsi_steps, "_target", lambda *dummy: contextlib.nullcontext())
-    monkeypatch.setattr(iscsi_steps, "_leave", lambda asked, session, stay: taken.append(session.sid))
+    monkeypatch.setattr(login_steps, "alone_at", lambda *dummy: contextlib.nullcontext())
+    monkeypatch.setattr(login_steps, "_leave", lambda asked, session, stay: taken.append(session.sid))
     monkeypatch.setattr(deadline, "call", lambda work, *dummy: work())
     login.undo({})
     assert taken == left
