@@ -59,7 +59,8 @@ def test_cloud_hypervisor_s_command_line_is_as_described() -> None:
     config = asked(hypervisor="cloud_hypervisor", **MORE, shares=SHARES[:1])
     words = cloud_hypervisor.command_line(config, "web1", CLOUD)[1:]
     seen = set()
-    for option, value in zip(words[::2], words[1::2], strict=True):
+    for at in range(0, len(words), 2):
+        option, value = words[at : at + 2]
         seen.add(option)
         if option not in apis.CLOUD_HYPERVISOR_WORDS:
             found = numbered(dict(t.cast("tuple[str, str]", each.split("=", 1)) for each in value.split(",")))
