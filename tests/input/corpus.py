@@ -283,12 +283,14 @@ FILE_SYSTEMS: list[Any] = [
     *({"type": "ext4", "directories": [path]} for path in ("..", "/etc", "a/../b", "a//b", "", "a\nb", "x" * 256)),
 ]
 
+BANDWIDTHS: list[Any] = ["1GB", "1K", 0, -1, 1.5, True, [], "9" * 5000, "²"]
+RATES: list[Any] = [0, -1, 10**10, "x", []]
 DISKS: list[Any] = [
     *("x", [], ["x"], {"nosuch": 1}, {"path": "x"}, {"path": "/a", "volume": "a"}, {"path": "/a", "size": "1M"}),
     *({"path": f"/a{NUL}"}, {"volume": "../x"}, {"size": "1GB"}, {"size": []}, {"image": ""}, {"serial": "a b"}),
     *({"backend": "A"}, {"checksum": "0" * 64}, {"cache": "x"}, {"io": "native"}, {"format": "raw"}),
-    *({"path": "/a", "bandwidth_limit": limit} for limit in ("1GB", "1K", 0, -1, 1.5, True, [], "9" * 5000, "²")),
-    *({"path": "/a", "iops_limit": limit} for limit in (0, -1, 10**10, "x", [])),
+    *({"path": "/a", "bandwidth_limit": limit} for limit in BANDWIDTHS),
+    *({"path": "/a", "iops_limit": limit} for limit in RATES),
 ]
 """In place of a disk."""
 SNAPSHOTS: list[Any] = [[""], ["A"], ["a", "a"], ["../x"], ["a/b"], ["a@b"], [f"a{NUL}"], ["a" * 64], "a b", {}, [{}]]

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline, disk, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import blank_lun, group_steps, iscsi_lvm
+from ansible_collections.microvm.host.plugins.module_utils._storage import blank_lun, iscsi_lvm
 
 ASKED = iscsi_lvm.asked({"portal": "san", "iqn": "iqn.2026-01.lab:open", "lun": 1, "vg": "vg"}, "")
 HOLDS = 1.0
@@ -59,10 +59,6 @@ class Lun:
         with self.path.open("r+b") as file:
             file.write(json.dumps(found).encode().ljust(4096, b"\0"))
 
-    def opening(self, host: str) -> group_steps.OpenGroup:
-        """The step of one host."""
-        return group_steps.OpenGroup(ASKED, {}, True, "", f"pv-of-{host}", 5)
-
     def format(self, host: str) -> deadline.Child:
         """One host formats it, or finds the group of another; the answer is whose it is."""
 
@@ -70,7 +66,8 @@ class Lun:
             random.seed(host)
             found = iscsi.Disk(str(self.path), 1, "", "running")
             blank = lvm.Found("", None)
-            seen = self.opening(host)._initialize(found, host, blank, deadline.Progress(send))
+            lun = blank_lun.BlankLun(ASKED, found, host, f"pv-of-{host}", True, 4.0, deadline.Progress(send))
+            seen = lun.formatted(blank)
             return [seen.pv, seen.group.system_id if seen.group else ""]
 
         return deadline.Child(work, SECONDS, f"formatting on {host}")
