@@ -143,6 +143,13 @@ options:
         - A holder that shows a sign of life within 25 seconds is left in possession all the same.
       type: bool
       default: false
+    forget:
+      description:
+        - With O(state=absent), whether this host only forgets the volume. Nothing on the backend is asked or touched,
+          so it is for a backend that is gone for good, or for a disk to be kept.
+        - A disk that is left is an orphan in M(microvm.host.host_info), and O(adopt) takes it again.
+      type: bool
+      default: false
     timeout:
       description:
         - Seconds, 1 to 3600, that a step may go on without any progress; a copy that goes on is never interrupted.
@@ -226,6 +233,18 @@ EXAMPLES = r"""
   microvm.host.storage_volume:
     name: web3-root
     image: volume:web1-root
+
+- name: Let go of one, keep its disk; also when its backend is gone for good
+  microvm.host.storage_volume:
+    name: web3-root
+    state: absent
+    forget: true
+
+- name: Take it back
+  microvm.host.storage_volume:
+    name: web3-root
+    backend: local
+    adopt: true
 
 - name: Delete them
   microvm.host.storage_volume:
@@ -435,6 +454,7 @@ ITEM: dict[str, dict[str, t.Any]] = {
     "move": {"type": "bool", "default": False},
     "shrink": {"type": "bool", "default": False},
     "takeover": {"type": "bool", "default": False},
+    "forget": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
 }
 CALL: dict[str, dict[str, t.Any]] = {"prune_images": {"type": "bool", "default": False}}

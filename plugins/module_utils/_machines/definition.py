@@ -348,7 +348,7 @@ def volume_of(disk: dict[str, t.Any], seconds: int, field: str) -> Volume:
 def _as_volume(name: str, make: dict[str, t.Any], seconds: int) -> dict[str, t.Any]:
     """The options of storage_volume."""
     empty: dict[str, t.Any] = dict.fromkeys((*MAKING, "filesystem", "snapshots", "restore"))
-    acts = dict.fromkeys(("adopt", "move", "shrink", "takeover"), False)
+    acts = dict.fromkeys(("adopt", "move", "shrink", "takeover", "forget"), False)
     return {**empty, **acts, **make, "name": name, "state": "present", "timeout": seconds}
 
 

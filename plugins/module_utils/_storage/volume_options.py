@@ -37,6 +37,7 @@ class Volume:
     move: bool = False
     shrink: bool = False
     takeover: bool = False
+    forget: bool = False
 
 
 def validated(item: dict[str, t.Any], prefix: str) -> Volume:
@@ -44,6 +45,8 @@ def validated(item: dict[str, t.Any], prefix: str) -> Volume:
     if item.get("name") is None:
         names.refuse(prefix + "name", "is required")
     image = _image(item, prefix)
+    if item["forget"] and item["state"] != "absent":
+        names.refuse(prefix + "forget", "is for state: absent", "leave it out")
     return Volume(
         name=names.name(item["name"], prefix + "name"),
         state=item["state"],
@@ -55,7 +58,7 @@ def validated(item: dict[str, t.Any], prefix: str) -> Volume:
         filesystem=_filesystem(item, image is not None, prefix),
         snapshots=_snapshots(item, prefix),
         restore=_name(item, "restore", prefix),
-        **{key: bool(item[key]) for key in ("adopt", "move", "shrink", "takeover")},
+        **{key: bool(item[key]) for key in ("adopt", "move", "shrink", "takeover", "forget")},
     )
 
 

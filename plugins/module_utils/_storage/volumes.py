@@ -407,15 +407,18 @@ class Volumes:
 
     def _absent(self, wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
         if row is None:
-            return self._absent_here(wanted, seen)
+            return self._plan(wanted, {}, {}) if wanted.forget else self._absent_here(wanted, seen)
         refuse_used(wanted.name, seen.users.get(wanted.name, ()), {})
         backend = row["backend"]
         owner = seen.looks[backend].get("owner", "")
-        if not owner:
-            _refuse_down(seen, backend, "delete volume %s" % wanted.name)
+        if not (owner or wanted.forget):
+            _refuse_down(seen, backend, "delete volume %s" % wanted.name, "; if it is gone for good, forget: true")
         there = seen.at(backend, wanted.name)
         plan = self._plan(wanted, {"backend": backend, "size": row["size"]}, {})
-        if owner:
+        if wanted.forget:
+            _refuse_held(wanted, there)
+            plan.steps.append(Record("forget volume %s, its data stays on backend %s" % (wanted.name, backend)))
+        elif owner:
             _refuse_held(wanted, there)
             plan.steps.append(forgotten(wanted.name, backend, owner))
         elif _is_anothers(row, there):
@@ -562,7 +565,7 @@ def _how(looked: store.Look) -> str:
     return DOWN.get(looked["status"], "can't be read (%s)" % looked["status"])
 
 
-def _refuse_down(seen: Seen, backend: str, doing: str) -> None:
+def _refuse_down(seen: Seen, backend: str, doing: str, otherwise: str = "") -> None:
     looked = seen.looks[backend]
     status = looked["status"]
     if status == "ok":
@@ -570,7 +573,7 @@ def _refuse_down(seen: Seen, backend: str, doing: str) -> None:
     kind = {"standby": "in_use", "foreign": "conflict"}.get(status, "unreachable")
     kind = status if status in ("stale", "refused", "unsupported") else kind
     hint = standby.hint(looked["owner"]) if status == "standby" else "see to the backend: storage_backend"
-    raise HostError(kind, "can't %s: backend %s %s" % (doing, backend, _how(looked)), hint)
+    raise HostError(kind, "can't %s: backend %s %s" % (doing, backend, _how(looked)), hint + otherwise)
 
 
 def _refuse_broken(there: dict[str, t.Any]) -> None:

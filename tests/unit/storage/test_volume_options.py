@@ -16,6 +16,7 @@ BASE: dict[str, t.Any] = {
     "state": "present",
     "timeout": 60,
     "adopt": False,
+    "forget": False,
     "move": False,
     "shrink": False,
     "takeover": False,
@@ -61,6 +62,7 @@ def test_a_file_system() -> None:
     ("options", "field"),
     [
         ({"name": None}, "name"),
+        ({"forget": True}, "forget"),
         ({"name": "a@b"}, "name"),
         ({"name": "../x"}, "name"),
         ({"backend": "A"}, "backend"),

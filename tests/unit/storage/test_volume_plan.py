@@ -182,7 +182,29 @@ def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volumes.
 def test_a_backend_that_nobody_can_tell_of_keeps_its_volumes(seen: volumes.Seen, status: str) -> None:
     there(seen)
     seen.looks["local"] = {"status": status}
-    assert "can't delete volume web1: backend local" in refusal(seen, state="absent").message
+    error = refusal(seen, state="absent")
+    assert "can't delete volume web1: backend local" in error.message and "forget: true" in error.hint
+
+
+@pytest.mark.parametrize("looked", [{"status": "unreachable"}, {"status": "foreign"}, {}])
+def test_a_volume_is_only_forgotten_when_that_is_asked_for(seen: volumes.Seen, looked: dict[str, t.Any]) -> None:
+    there(seen)
+    seen.looks["local"] = looked or seen.looks["local"]
+    plan = planned(seen, state="absent", forget=True)
+    assert plan.actions() == ["forget volume web1, its data stays on backend local"]
+    assert [type(step).__name__ for step in plan.steps] == ["Record"], "nothing on the backend is touched"
+    seen.rows = {}
+    assert planned(seen, state="absent", forget=True).steps == []
+    if not looked:
+        assert planned(seen, adopt=True).actions()[0] == "adopt volume web1 on local from here"
+
+
+def test_nor_is_it_forgotten_in_use(seen: volumes.Seen) -> None:
+    there(seen, holder=HOLDER)
+    assert refusal(seen, state="absent", forget=True).kind == "in_use"
+    there(seen)
+    seen.users = {"web1": {"m"}}
+    assert refusal(seen, state="absent", forget=True).kind == "in_use"
 
 
 def test_nor_are_volumes_forgotten_for_a_group_of_nobody(seen: volumes.Seen) -> None:
