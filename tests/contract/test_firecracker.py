@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ from tests.machines import firecracker as real
 pytestmark = pytest.mark.skipif(not real.KVM.exists(), reason="Firecracker needs /dev/kvm, which this machine lacks")
 MIB = 1 << 20
 SECONDS = 30
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+ \[[^\]\n]*\] .*\n")
+"""A line of Firecracker's own."""
 STARTS = 6
 LIMITS = {"bandwidth_limit": "1MiB", "iops_limit": 100}
 BUCKETS = {"bandwidth": 1 << 20, "ops": 100}
@@ -67,8 +70,9 @@ class Machine:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def said(self) -> str:
-        """What the guest, or Firecracker, said."""
-        return self.console.read_text(errors="replace")
+        """What the guest said; and, of lines of its own, Firecracker, which writes them into those of the guest."""
+        text = self.console.read_text(errors="replace")
+        return LOGGED.sub("", text) + "".join(LOGGED.findall(text))
 
     def wait_ready(self) -> None:
         """Until the guest runs. Where KVM itself runs in a virtual machine, a guest now and then does not begin."""
@@ -79,6 +83,14 @@ class Machine:
             self.end()
             self.start(self.words)
         assert self.process.poll() is None and "TOY-GUEST-READY" in self.said(), self.said()
+
+    def listens(self) -> bool:
+        """Whether it answers; its socket is there a moment before."""
+        try:
+            return bool(self.control.state())
+        except HostError as error:
+            assert error.kind == "not_found", error
+            return False
 
     def end(self) -> None:
         """As by a power loss."""
@@ -156,7 +168,7 @@ def test_a_snapshot_goes_on_in_another_process(machine: Callable[..., Machine], 
     it.control.order("PUT", "/snapshot/create", {"snapshot_type": "Full", **files})
     it.end()
     it.start([str(real.binaries() / "firecracker"), "--api-sock", it.control.path])
-    wait_until(lambda: Path(it.control.path).exists(), SECONDS, "Firecracker to listen")
+    wait_until(it.listens, SECONDS, "Firecracker to listen")
     memory = {"backend_type": "File", "backend_path": files["mem_file_path"]}
     again = {"snapshot_path": files["snapshot_path"], "mem_backend": memory, "resume_vm": True}
     it.control.order("PUT", "/snapshot/load", again)

@@ -200,8 +200,7 @@ class Backends:
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
                 "storage_volume with name: %s, state: absent deletes one, with forget: true too it only lets go of it; "
-                "with move: true, backend: OTHER it goes there"
-                % volumes[0],
+                "with move: true, backend: OTHER it goes there" % volumes[0],
             )
         mounted = seen.of("backend:" + wanted.name)
         others = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []

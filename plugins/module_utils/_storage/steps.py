@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
 import glob
 import os
 import shutil
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
@@ -19,6 +21,9 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._storage import credential_steps, filesystems, probe, units
 
 UNDO_SECONDS = 15.0
+STALE_SHARE = 1 / 3
+"""Of the time that a mount may take: how long a stale root is tried again."""
+STALE_PAUSE = 0.5
 DIRECTORY_MODE = 0o711
 """Of a directory made for volumes: root lists them, and machines open by name what is given to them."""
 
@@ -57,16 +62,40 @@ class AttachMount(Step):
         doing = "mounting %s" % _source(self.asked)
         return deadline.Child(lambda send: self._attach(), self.seconds, doing)
 
-    def _attach(self) -> Known:
+    def _tried(self) -> tuple[int, int, Known]:
+        """A mount that nobody sees yet, its root, and what it can do."""
         system, what = filesystems.of(self.asked), _source(self.asked)
-        mount, known = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
-        # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
-        root = os.open(".", probe.DIRECTORY, dir_fd=mount)
-        known.update(probe.examine(root, self.probe, what))
-        if "locks" in known:
-            known["locks"] = known["locks"] and system.shares_locks(self.asked, known["version"])
-        if self.marker:
-            known.update(probe.identify(root, self.marker, not system.parsed(self.asked).read_only, what))
+        with contextlib.ExitStack() as opened:
+            mount, known = filesystems.detached(self.asked, self.seconds, secret.of(self.secret))
+            opened.callback(os.close, mount)
+            # fsmount gives an O_PATH descriptor: good to move the mount, not to read it.
+            root = os.open(".", probe.DIRECTORY, dir_fd=mount)
+            opened.callback(os.close, root)
+            known.update(probe.examine(root, self.probe, what))
+            if "locks" in known:
+                known["locks"] = known["locks"] and system.shares_locks(self.asked, known["version"])
+            if self.marker:
+                known.update(probe.identify(root, self.marker, not system.parsed(self.asked).read_only, what))
+            opened.pop_all()
+        return mount, root, known
+
+    def _fresh(self) -> tuple[int, int, Known]:
+        """As ``_tried``, again for a while when the root is stale: mount.nfs(8) takes that for temporary too.
+
+        nfs-ganesha gives such handles now and then to the first mounts after its start.
+        """
+        until = time.monotonic() + self.seconds * STALE_SHARE
+        while True:
+            try:
+                return self._tried()
+            except HostError as error:
+                if error.kind != "stale" or time.monotonic() >= until:
+                    raise
+            time.sleep(STALE_PAUSE)  # a server tells nobody that it knows its exports now
+
+    def _attach(self) -> Known:
+        system = filesystems.of(self.asked)
+        mount, root, known = self._fresh()
         path = self.path or os.path.join(self.base, "%s-%s" % (self.prefix, known["uuid"].split(":")[-1][:8]))
         known["path"] = path
         if not self.place:

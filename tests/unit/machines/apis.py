@@ -140,7 +140,7 @@ def wrong(value: t.Any, kind: t.Any, where: str = "") -> list[str]:
     if kind == "size":
         right = isinstance(value, str) and value[:-1].isdigit() and value[-1] in "KMGT"
     elif isinstance(kind, type):
-        right = type(value) is kind
+        right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
     else:
         right = value in kind
     return [] if right else [f"{where} is {value!r}"]
