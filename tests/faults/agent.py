@@ -289,6 +289,8 @@ def main() -> None:
     """Serve requests until standard input ends."""
     sys.path.insert(0, HERE)
     import ansible.module_utils.basic
+
+    # For the modules: loaded before the fork, each run need not load it.
     import ansible.module_utils.common.json  # noqa: F401
 
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
