@@ -47,17 +47,17 @@ def commit() -> str:
 ROUNDS = (
     (Stage("lint", ("tests.gates.lint",)),),
     (Stage("sanity", ("tests.gates.sanity",)),),
-    (Stage("unit", ("tests.gates.units",)),),
     (Stage("contract", ("tests.gates.lab", "tests/contract")),),
     (Stage("molecule", ("tests.gates.scenarios",)),),
     (
-        Stage("docker", ("tests.gates.lab", "tests/docker")),
         Stage("faults", ("tests.gates.lab", "tests/faults", "--sample=40", f"--seed={commit()}")),
+        Stage("docker", ("tests.gates.lab", "tests/docker")),
         Stage("canary", ("tests.gates.lab", "tests/canary")),
+        Stage("unit", ("tests.gates.units",)),
         Stage("input", ("tests.gates.lab", "tests/input")),
     ),
 )
-"""All gates. Of one round two run side by side, as none of them keeps more than one core busy; the longest come first.
+"""All gates. Of one round two run side by side, as none of them keeps both cores busy for long; the longest come first.
 
 ``make faults`` runs every kill point; here a sample must do.
 """

@@ -26,8 +26,8 @@ from tests.lab import Lab
 EXTENSIONS = MIRROR / "extensions"
 FIRST = "default"
 """Looks at hosts to which nothing was ever done."""
-LONG = ("volumes", "nfs", "smb")
-"""Begun early, so that no core is without work while the last of them runs."""
+LONG = ("volumes", "iscsi", "microvm", "nfs", "credentials", "smb")
+"""Begun early, the longest first, so that no core is without work while the last one runs."""
 CLOSING = re.compile(r"=+ (.*\d+ (?:passed|failed|error).*?) =+")
 """The line by which pytest closes."""
 
@@ -35,7 +35,8 @@ CLOSING = re.compile(r"=+ (.*\d+ (?:passed|failed|error).*?) =+")
 def known() -> list[str]:
     """All scenarios, in the order in which they are begun."""
     names = {path.parent.name for path in EXTENSIONS.glob("molecule/*/molecule.yml")}
-    return sorted(names, key=lambda name: (name != FIRST, name not in LONG, name))
+    order = (FIRST, *LONG)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def shares(name: str) -> bool:

@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--servers", default="", help=f"comma list of {', '.join(SERVER_KINDS)}; a kind may be repeated")
     up.add_argument("--suite", choices=SUITES, default="trixie", help="userspace of the hosts")
     up.add_argument("--machines", action="store_true", help="prepared hosts with QEMU and virtiofsd")
+    up.add_argument("--kvm", action="store_true", help="hosts under this machine's own kernel, for KVM; no storage")
     up.add_argument("--prepared", action="store_true", help="hosts with the NFS client installed already")
+    up.add_argument("--bytecode", action="store_true", help="hosts that compile a module's sources once per boot")
     up.add_argument("--mem", type=int, default=1024, metavar="MB", help="memory of a host (default: 1024)")
     down = commands.add_parser("down", parents=[common], help="take a lab away")
     down.add_argument("--all", action="store_true", help="every lab of this machine")
@@ -101,8 +103,18 @@ def _up(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     kinds = [kind for kind in arguments.servers.split(",") if kind]
     lab = Lab.up(
-        arguments.name, arguments.hosts, kinds, arguments.suite, arguments.prepared, arguments.mem, arguments.machines
+        arguments.name,
+        arguments.hosts,
+        kinds,
+        arguments.suite,
+        arguments.prepared,
+        arguments.mem,
+        machines=arguments.machines or arguments.kvm,
+        kvm=arguments.kvm,
     )
+    for host in lab.hosts.values():
+        if arguments.bytecode:
+            host.keep_bytecode()
     say(f"lab {lab.name} is up after {time.monotonic() - started:.0f} s; inventory: {lab.inventory}")
 
 

@@ -25,12 +25,15 @@ def borrow(
     suite: str = "trixie",
     memory: int = 1024,
     machines: bool = False,
+    kvm: bool = False,
+    bytecode: bool = False,
 ) -> Iterator[Lab]:
     """A lab of prepared hosts, new and gone afterwards, unless OWN names another.
 
     What an interrupted run has left under the same name is taken away first: its hosts would not be as new. Each of
     pytest's parallel processes has a lab of its own; a second run with the same lab waits for the first. ``memory`` is
-    MiB per host, ``machines`` gives them the hypervisor. LabError when it can't be brought up.
+    MiB per host, ``machines`` gives them the hypervisor, ``kvm`` this machine's own kernel and with it KVM; with
+    ``bytecode`` they compile a module once. LabError when it can't be brought up.
     """
     own = os.environ.get(OWN)
     name = "-".join([own or name, *os.environ.get("PYTEST_XDIST_WORKER", "").split()])
@@ -39,8 +42,11 @@ def borrow(
         kept = bool(own) and name in Lab.names()
         if not kept:
             Lab.take_down(name)
-        lab = Lab.up(name, hosts, servers, suite, prepared=True, memory=memory, machines=machines)
+        lab = Lab.up(name, hosts, servers, suite, prepared=True, memory=memory, machines=machines, kvm=kvm)
         try:
+            for host in lab.hosts.values():
+                if bytecode:
+                    host.keep_bytecode()
             yield lab
         finally:
             if not kept:

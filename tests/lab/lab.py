@@ -21,6 +21,7 @@ from tests.lab.daemon import Daemon, end_ssh
 from tests.lab.filer import Filer
 from tests.lab.host import Host, HostSpec
 from tests.lab.inventory import write_inventory
+from tests.lab.kvm import KvmHost
 from tests.lab.machine import LabError, ensure_machine, run, say
 from tests.lab.network import Network, free_number
 from tests.lab.recipes import PROXY_PORT, Recipe, host_recipe, nas_recipe, samba_recipe, target_recipe
@@ -90,7 +91,8 @@ class Lab:
         fresh.rename(self.directory / "lab.json")
 
     def _add_host(self, spec: HostSpec) -> None:
-        host = Host(spec, self.network, self.directory, self.work)
+        kind = Host if spec.kernel else KvmHost
+        host = kind(spec, self.network, self.directory, self.work)
         if spec.variant == "filer":
             self.servers[spec.name] = Filer(host)
         else:
@@ -133,11 +135,13 @@ class Lab:
         prepared: bool = False,
         memory: int = 1024,
         machines: bool = False,
+        kvm: bool = False,
     ) -> Lab:
         """Bring a lab up, or add what a running one lacks; returns when every host answers ssh and every server serves.
 
         `servers` lists kinds of SERVER_KINDS, one word per server; `memory` is MiB per host; `machines` means
-        prepared hosts that have the hypervisor too. When a new lab cannot be brought up, nothing of it is left.
+        prepared hosts that have the hypervisor too, `kvm` hosts under this machine's own kernel. When a new lab
+        cannot be brought up, nothing of it is left.
         """
         ensure_machine()
         unknown = set(servers) - set(SERVER_KINDS)
@@ -160,7 +164,7 @@ class Lab:
                 missing = lab._missing(wanted_hosts)
                 kernel, built = images.ensure_images([recipe for recipe in recipes if recipe.kind == "nas" or missing])
                 for host_name, member, recipe in missing:
-                    files = (built[recipe].name, kernel.root.name)
+                    files = (built[recipe].name, "" if kvm else kernel.root.name)
                     lab._add_host(HostSpec(host_name, member, recipe.suite, recipe.variant, memory, *files))
                 for server_name, member, kind, recipe in containers:
                     if server_name not in lab.servers:
