@@ -14,11 +14,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import remove_values
 
-from ansible_collections.microvm.host.plugins.module_utils._core import items, result
+from ansible_collections.microvm.host.plugins.module_utils._core import archive, items, result
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
+
+archive.compile_once()  # before a module imports what it is made of
 
 
 class Module(AnsibleModule):

@@ -69,17 +69,18 @@ def run_to_its_end(
     alive: t.Callable[[], None] = lambda: None,
     keeps: t.Sequence[int] = (),
     ok: t.Container[int] = (0,),
+    env: t.Mapping[str, str] | None = None,
 ) -> None:
     """Run a program that changes a disk and must not be killed while it does.
 
     ``alive`` is called each second meanwhile. The descriptors ``keeps`` stay open in the program, whatever becomes of
-    this process: a lock that one holds ends with the program. Raises HostError as ``run`` does; at ``timeout`` the
-    program goes on, and its pid is named.
+    this process: a lock that one holds ends with the program. ``env`` and what is raised: as for ``run``; at
+    ``timeout`` the program goes on, and its pid is named.
     """
     import tempfile
 
     with tempfile.TemporaryFile() as said:  # no pipe: it may outlive who reads it
-        process = _start(argv, True, said, said, keeps)
+        process = _start(argv, True, said, said, keeps, env=env)
         until = time.monotonic() + seconds
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -192,13 +192,21 @@ def _serve(work: t.Callable[[t.Callable[[t.Any], None]], t.Any], fd: int) -> t.N
         os._exit(0)
 
 
-def die_with(parent: int) -> None:
-    """In a child: be killed when ``parent`` dies, so that whoever takes its place finds nobody at work."""
+def bond() -> t.Callable[[], None]:
+    """What a child calls to be killed when this process dies: whoever takes its place finds nobody at work.
+
+    Called before there is the child: it need not load ctypes, which takes as long as to clone a disk.
+    """
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, prctl(2)
-    if os.getppid() != parent:
-        os._exit(0)
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def die_with_us() -> None:
+        prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG, prctl(2)
+        if os.getppid() != parent:
+            os._exit(0)
+
+    return die_with_us
 
 
 class Progress:

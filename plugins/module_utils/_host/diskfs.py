@@ -8,12 +8,11 @@ a new one, on a mount in a namespace of this process: nobody sees it, and it goe
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import os
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import command
+from ansible_collections.microvm.host.plugins.module_utils._host import command, mounts
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 TYPES = ("ext4", "xfs", "btrfs")
@@ -31,7 +30,6 @@ LONGEST_LABEL = {"ext4": 16, "xfs": 12, "btrfs": 255}
 LEAST = {"ext4": 2 << 20, "xfs": 300 << 20, "btrfs": 128 << 20}
 """Bytes of the smallest disk that gets one; below that the programs refuse or warn."""
 MAGIC = {"ext4": (0x438, b"\x53\xef"), "xfs": (0, b"XFSB"), "btrfs": (0x10040, b"_BHRfS_M")}
-CLONE_NEWNS = 0x00020000
 SECONDS = 3600.0
 """How long one of these programs is waited for. None is killed: half a file system may be lost with it."""
 MOUNT_SECONDS = 30.0
@@ -112,13 +110,9 @@ class Disk:
 
     def _inside(self, work: t.Callable[[str], None]) -> None:
         """Do something to the mounted file system. Only in a process that ends: its mounts are its own then."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(CLONE_NEWNS):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        mounts.own_namespace()
         # The top is a directory that every host has; what it hides is hidden in this namespace only.
         top = "/mnt"
-        command.run(["mount", "--make-rprivate", "/"], MOUNT_SECONDS, writes=True)
         command.run(["mount", "-o", "loop,nosuid,nodev,noexec", self.path, top], MOUNT_SECONDS, writes=True)
         try:
             work(top)

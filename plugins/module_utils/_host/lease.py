@@ -3,8 +3,9 @@
 """One writer per disk: a lock file beside the disks, and who holds it written in it. Private to microvm.host.
 
 The lock is an OFD lock (fcntl(2)) on a file of its own, never on the disk: that would lock out our own virtual machine
-on NFS and CIFS. Where locks are not seen by other hosts, what is written in the file keeps them out. All of it may hang
-on a dead server: call it in a child, or in a process of its own.
+on NFS and CIFS. Where locks are not seen by other hosts, what is written in the file keeps them out, and of those that
+find nothing in it one gets a second file, the claim, by link(2). All of it may hang on a dead server: call it in a
+child, or in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ WATCH_SECONDS = 2.5 * BEAT_SECONDS
 """How long a holder whose lock shall be taken over must have been silent."""
 RECORD = 512
 """Bytes of what is written, so that no reader sees a part of it."""
+UNSEEN = "; its locks are not seen here, so nobody can tell whether it is alive"
 LOCKED = 1 << 30
 """The byte that is locked, far behind what is written: on SMB nobody else can read what is locked."""
 
@@ -73,12 +75,39 @@ class Lease:
         found = _parsed(os.pread(self.descriptor, RECORD, 0))
         if found and not self.crosses and found["host"] != self.record["host"]:
             if not takeover:
-                error = self._refusal(found, "; its locks are not seen here, so nobody can tell whether it is alive")
+                error = self._refusal(found, UNSEEN)
                 self._close()
                 raise error
             self._watch(found)
         if not shared:
+            if not self.crosses:
+                self._claim(takeover)
             self._write()
+
+    @property
+    def claim(self) -> str:
+        """The second file; no volume's name begins so."""
+        return os.path.join(os.path.dirname(self.path), "." + self.name)
+
+    def _claim(self, takeover: bool) -> None:
+        """Be the one host of those that found the lock free at the same time. What this host has left counts not."""
+        own = "%s.%s" % (self.claim, self.record["nonce"][:8])
+        try:
+            with open(own, "x", encoding="ascii") as file:
+                file.write(json.dumps(self.record))
+            try:
+                os.link(own, self.claim)
+            except FileExistsError:
+                found = read(self.claim)
+                if found.get("host") != self.record["host"] and not takeover:
+                    raise self._refusal(found, UNSEEN) from None
+                os.replace(own, self.claim)
+        except (OSError, HostError):
+            self._close()
+            raise
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(own)
 
     def _locked(self) -> bool:
         """Open and lock the file that has the name now: a holder removes it together with its disk."""
@@ -101,7 +130,7 @@ class Lease:
         until = time.monotonic() + WATCH_SECONDS
         while time.monotonic() < until:
             time.sleep(1.0)  # a holder that lives writes to the file, and nothing tells this host of it
-            if _parsed(os.pread(self.descriptor, RECORD, 0)) != found:
+            if self._written() != found:
                 error = self._refusal(found, ", which is alive: it was heard of a moment ago")
                 self._close()
                 raise error
@@ -113,9 +142,13 @@ class Lease:
         text = "volume %s is held by %s%s" % (self.name, describe(found), more)
         return HostError("in_use", text, "stop what uses it; if that host is dead for certain: takeover: true")
 
+    def _written(self) -> dict[str, t.Any]:
+        """What is in the file now. Without locks NFS asks the server only when a file is opened (nfs(5), coherence)."""
+        return _parsed(os.pread(self.descriptor, RECORD, 0)) if self.crosses else read(self.path)
+
     def beat(self) -> None:
         """Show that the holder lives. Raises OSError when the server no longer knows it, ``in_use`` when taken over."""
-        found = _parsed(os.pread(self.descriptor, RECORD, 0))
+        found = self._written()
         if found.get("nonce") != self.record["nonce"]:
             text = "volume %s was taken over by %s" % (self.name, describe(found) if found else "another host")
             raise HostError("in_use", text, "this host must not write to it any more")
@@ -138,6 +171,8 @@ class Lease:
                     os.unlink(self.path)
             else:
                 os.ftruncate(self.descriptor, 0)
+            if not self.crosses and read(self.claim).get("nonce") == self.record["nonce"]:
+                os.unlink(self.claim)
         finally:
             self._close()
 

@@ -40,6 +40,10 @@ _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _TAG = _NAME | frozenset("/=!:#")
 _ESCAPED = re.compile(rb"&([0-9a-f]{2})")
 _REPORT = ["--foreign", "--reportformat", "json", "--units", "b", "--nosuffix"]
+_NO_ROOM = ("insufficient free space", "reached threshold")
+"""What LVM says of a group without extents, and of a thin pool without blocks (2.03)."""
+_QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
+"""The lock that it keeps open is no mistake (lvm(8))."""
 _PLAIN = len("LVM-") + 2 * 32
 """Length of a volume's device-mapper UUID: those of group and volume; what it is a part of has a suffix."""
 _UUID = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -267,15 +271,17 @@ def change(
     """Run a command that changes what is on ``device``, as the host ``own``; it is never killed.
 
     ``formerly``: also act for a host that is gone. ``alive``, ``keeps``: see command.run_to_its_end. Raises HostError:
-    ``timeout`` with its process, ``full`` when the group has no room, ``refused``.
+    ``timeout`` with its process, ``full`` when the group or its thin pool has no room, ``refused``.
     """
     extra = 'extra_system_ids=["%s"]' % formerly if formerly else ""
     config = 'global{system_id_source="lvmlocal"}local{system_id="%s" %s}activation{monitoring=0}' % (own, extra)
     verb, *rest = words
     argv = ["lvm", verb, "--devices", device, "--config", config, *rest]
     try:
-        command.run_to_its_end(argv, seconds, alive, keeps)
+        command.run_to_its_end(argv, seconds, alive, keeps, env=_QUIET)
     except HostError as error:
-        if "insufficient free space" in (error.stderr or "").lower():
-            raise HostError("full", error.message, "make room in the group, or choose another backend") from None
+        for line in (error.stderr or "").splitlines():
+            if any(words in line.lower() for words in _NO_ROOM):
+                hint = "remove volumes, extend the thin pool or the group, or choose another backend"
+                raise HostError("full", "LVM has no room: %s" % line.strip(), hint) from None
         raise

@@ -3,7 +3,7 @@
 """What is mounted (mountinfo), and the kernel's mount API. Private to microvm.host.
 
 The calls are those of fsopen(2), fsconfig(2), fsmount(2), move_mount(2), mount_setattr(2) (Linux 5.12 and later),
-made through libc's syscall(): Python has no names for them.
+and open_tree(2), made through libc's syscall(): Python has no names for them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,21 @@ CLOEXEC = 1
 AT_FDCWD = -100
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
+OPEN_TREE_CLONE = 1
+AT_RECURSIVE = 0x8000
+MS_SLAVE = 1 << 19
+CLONE_NEWNS = 0x20000
 
 # The numbers are the same on every architecture Linux 5.12 runs on, but alpha.
-SYSCALLS = {"move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442}
+SYSCALLS = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fspick": 433,
+    "mount_setattr": 442,
+}
 
 ATTRIBUTES = {
     "ro": 0x1,
@@ -224,6 +236,30 @@ def attach(mount: int, path: str) -> None:
         ctypes.c_char_p(os.fsencode(path)),
         ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH),
     )
+
+
+def own_namespace() -> None:
+    """Give this process a copy of the mounts; what it changes nobody else sees, and it goes with the process."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(ctypes.c_int(CLONE_NEWNS)) != 0:
+        raise KernelRefused(ctypes.get_errno(), "unshare")
+    record = (ctypes.c_uint64 * 4)(0, 0, MS_SLAVE, 0)
+    flags = ctypes.c_uint(AT_RECURSIVE)
+    _syscall("mount_setattr", ctypes.c_int(AT_FDCWD), ctypes.c_char_p(b"/"), flags, record, ctypes.c_size_t(32))
+
+
+def bind(source: str, path: str) -> None:
+    """Have the file or directory ``source`` at ``path`` too, without what is mounted below it. Raises KernelRefused."""
+    import ctypes
+
+    flags = ctypes.c_uint(OPEN_TREE_CLONE | os.O_CLOEXEC)
+    tree = _syscall("open_tree", ctypes.c_int(AT_FDCWD), ctypes.c_char_p(os.fsencode(source)), flags)
+    try:
+        attach(tree, path)
+    finally:
+        os.close(tree)
 
 
 def detach(path: str) -> None:

@@ -177,13 +177,13 @@ def _beat(lease: Lease) -> None:
 
 
 def _start(program: t.Sequence[str]) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
+    die_with_us = deadline.bond()
 
     def bound() -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        deadline.die_with(parent)
+        die_with_us()
 
     return subprocess.Popen(list(program), preexec_fn=bound)
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import argparse
 
+from ansible_collections.microvm.host.plugins.module_utils._core import archive
+
 
 def main(version: str) -> int:
     """Run the sub-command of the command line; the exit code is 0 when all of it succeeded."""
+    archive.compile_once()
     parser = argparse.ArgumentParser(prog="microvm-tool", description="What a microvm.host host does without Ansible.")
     parser.add_argument("--version", action="version", version="microvm-tool %s" % version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -32,6 +35,20 @@ def main(version: str) -> int:
     balloon = commands.add_parser("vm-balloon", help="have the guest of a QEMU that starts do with less memory")
     balloon.add_argument("socket", help="where QEMU listens")
     balloon.add_argument("bytes", type=int, help="what it leaves to its guest")
+    fresh = commands.add_parser("vm-fresh", help="make the file system of an overlay's disk anew")
+    fresh.add_argument("disk", help="path of the disk, whose lock the caller holds")
+    macvtap = commands.add_parser("vm-macvtap", help="run a hypervisor with the devices of macvtaps open")
+    macvtap.add_argument("--tap", action="append", required=True, dest="taps", help="can be given many times")
+    macvtap.add_argument("--give", metavar="USER", help="only let this user open them")
+    macvtap.add_argument("program", nargs="*", help="behind --: the hypervisor, with its arguments")
+    jail = commands.add_parser(
+        "vm-jail", help="run Firecracker in its jailer, with what it needs of the host in the jail"
+    )
+    for option in ("jailer", "id", "user", "base"):
+        jail.add_argument("--" + option, required=True)
+    for option in ("read", "write", "copy"):
+        jail.add_argument("--" + option, action="append", default=[], metavar="PATH", help="can be given many times")
+    jail.add_argument("program", nargs="+", help="behind --: Firecracker, with its arguments")
     asked = parser.parse_args()
     if asked.command == "lock":
         from ansible_collections.microvm.host.plugins.module_utils._tool import hold
@@ -45,6 +62,19 @@ def main(version: str) -> int:
         from ansible_collections.microvm.host.plugins.module_utils._machines import balloon as balloons
 
         return balloons.run(asked.socket, asked.bytes)
+    if asked.command == "vm-fresh":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import fresh as freshly
+
+        return freshly.run(asked.disk)
+    if asked.command == "vm-macvtap":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import macvtap as macvtaps
+
+        return macvtaps.give(asked.taps, asked.give) if asked.give else macvtaps.become(asked.taps, asked.program)
+    if asked.command == "vm-jail":
+        from ansible_collections.microvm.host.plugins.module_utils._machines import jail as jails
+
+        paths = (asked.read, asked.write, asked.copy)
+        return jails.run(jails.Jail(asked.jailer, asked.id, asked.user, asked.base, *paths), asked.program)
     if asked.command == "nfsd":
         from ansible_collections.microvm.host.plugins.module_utils._docker import daemon, prime
 

@@ -224,10 +224,10 @@ def test_who_stands_still_dies_and_what_was_reported_is_no_answer(monkeypatch: p
 
 def test_a_child_dies_with_the_process_it_works_for() -> None:
     def outer() -> int:
-        parent = os.getpid()
+        die_with_us = deadline.bond()
 
         def work(send: t.Callable[..., None]) -> None:
-            deadline.die_with(parent)
+            die_with_us()
             send(os.getpid(), "progress")
             hang()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pathlib
@@ -79,6 +80,49 @@ def test_where_locks_are_not_seen_what_is_written_keeps_others_out(
     mine.release()
 
 
+def test_where_locks_are_not_seen_one_of_two_that_come_at_once_gets_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found the file empty when neither has written to it yet."""
+    monkeypatch.setattr(fcntl, "fcntl", lambda *dummy: 0)  # as on two hosts
+    first, second = (wanted(tmp_path, host=host, crosses=False) for host in ("aaaaaaaa", "bbbbbbbb"))
+    write = lease.Lease._write
+    told: list[str] = []
+
+    def late(self: lease.Lease) -> None:
+        if self is first and not told:
+            with pytest.raises(HostError, match=r"held by machine web1 .*nobody can tell") as refused:
+                second.take()
+            told.append(refused.value.kind)
+        write(self)
+
+    monkeypatch.setattr(lease.Lease, "_write", late)
+    first.take()
+    assert told == ["in_use"] and record(tmp_path)["host"] == "aaaaaaaa"
+    first.release()
+    assert [path.name for path in (tmp_path / "locks").iterdir()] == ["disk"]
+    second.take()
+    assert record(tmp_path)["host"] == "bbbbbbbb"
+    first.release()
+    second.release()
+
+
+def test_a_claim_that_a_dead_process_left_is_its_hosts(tmp_path: pathlib.Path) -> None:
+    """It died when it had the claim and had not written to the lock yet."""
+    mine, other = wanted(tmp_path, crosses=False), wanted(tmp_path, host="bbbbbbbb", crosses=False)
+    mine.take()
+    claim = pathlib.Path(mine.claim).read_bytes()
+    mine.release()
+    pathlib.Path(mine.claim).write_bytes(claim)
+    with pytest.raises(HostError, match="nobody can tell") as refused:
+        other.take()
+    assert "takeover: true" in refused.value.hint
+    again = wanted(tmp_path, crosses=False)
+    again.take()
+    again.release()
+    assert not os.path.exists(mine.claim)
+
+
 def test_a_holder_that_is_heard_of_is_not_taken_over(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "WATCH_SECONDS", 3.0)
     left = wanted(tmp_path, host="bbbbbbbb", crosses=False)
@@ -99,8 +143,9 @@ def test_a_holder_that_is_heard_of_is_not_taken_over(tmp_path: pathlib.Path, mon
     deadline.wait_any([child])
 
 
-def test_a_holder_learns_that_it_was_taken_over(tmp_path: pathlib.Path) -> None:
-    mine = wanted(tmp_path)
+@pytest.mark.parametrize("crosses", [True, False])
+def test_a_holder_learns_that_it_was_taken_over(tmp_path: pathlib.Path, crosses: bool) -> None:
+    mine = wanted(tmp_path, crosses=crosses)
     mine.take()
     mine.beat()
     assert record(tmp_path)["beat"] == 1

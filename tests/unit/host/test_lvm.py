@@ -46,12 +46,37 @@ def test_a_report_that_is_none_is_an_error(text: str) -> None:
 
 def test_every_change_sees_one_device_as_this_host_and_is_never_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    monkeypatch.setattr(command, "run_to_its_end", lambda argv, seconds, alive, keeps: ran.append((argv, seconds)))
+    monkeypatch.setattr(command, "run_to_its_end", lambda argv, seconds, alive, keeps, env: ran.append((argv, seconds)))
     lvm.change("/dev/sda", "hv1.1234", ["vgchange", "--activate", "y", "vg"], 5, formerly="hv2.99")
     ((argv, seconds),) = ran
     assert argv[:4] == ["lvm", "vgchange", "--devices", "/dev/sda"]
     assert 'system_id="hv1.1234"' in argv[5] and 'extra_system_ids=["hv2.99"]' in argv[5]
     assert seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "  WARNING: Thin pool vg/pool is out of data space.\n"
+            "  Cannot create new thin volume, free space in thin pool vg/pool reached threshold.",
+            "full",
+        ),
+        ('  Volume group "vg" has insufficient free space (62 extents): 100 required.', "full"),
+        ('  Logical Volume "a" already exists in volume group "vg"', "refused"),
+    ],
+)
+def test_no_room_is_told_from_other_refusals(monkeypatch: pytest.MonkeyPatch, said: str, kind: str) -> None:
+    """What LVM 2.03.31 says."""
+
+    def refuse(argv: list[str], *dummy: object, **more: object) -> None:
+        raise HostError("refused", "lvm failed: %s" % said, command=argv, rc=5, stderr=said)
+
+    monkeypatch.setattr(command, "run_to_its_end", refuse)
+    with pytest.raises(HostError) as refused:
+        lvm.change("/dev/sda", "hv1.1234", ["lvcreate", "vg"], 5)
+    assert refused.value.kind == kind
+    assert kind == "refused" or refused.value.message == "LVM has no room: " + said.splitlines()[-1].strip()
 
 
 def test_a_host_is_the_same_under_another_name() -> None:
