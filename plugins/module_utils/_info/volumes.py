@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._host import deadline
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, observed, volume_report
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Look, Store
 
 Told = list[dict[str, t.Any]]
@@ -33,7 +33,7 @@ def gather(seen: observed.Seen, seconds: float, refresh: bool) -> dict[str, Told
         looks[todo[index]] = answer or {"status": "unreachable"}
     return {
         "volumes": [
-            dict(volumes.described(row, stores[row["backend"]], looks[row["backend"]]), name=row["name"])
+            dict(volume_report.described(row, stores[row["backend"]], looks[row["backend"]]), name=row["name"])
             for row in rows
         ],
         "images": [image for name in sorted(looks) for image in _images(name, looks[name])],
@@ -63,7 +63,7 @@ def _known(row: registry.Row, seen: observed.Seen, refresh: bool) -> Look:
 def _images(backend: str, look: Look) -> Told:
     return [
         {"backend": backend, "key": key, "size": look["images"][key], "volumes": users}
-        for key, users in volumes.images(look).items()
+        for key, users in volume_report.images(look).items()
     ]
 
 

@@ -239,15 +239,19 @@ class Backends:
 
     def _forget_volumes(self, plan: Plan, names: list[str], seen: Seen, row: registry.Row, owner: str) -> None:
         """Volumes that went to another host with their backend; those in use on this host are refused (``in_use``)."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import users, volumes
+        from ansible_collections.microvm.host.plugins.module_utils._storage import (
+            users,
+            volume_refusals,
+            volume_removal,
+        )
 
         beside = kinds.store_of(row, seen)
         held = beside.holders(set(names)) if beside else {}
         with registry.reading() as connection:
             machines = users.of_volumes(connection)
         for name in names:
-            volumes.refuse_used(name, machines.get(name, ()), held.get(name, {}))
-            plan.steps.append(volumes.forgotten(name, row["name"], owner))
+            volume_refusals.used(name, machines.get(name, ()), held.get(name, {}))
+            plan.steps.append(volume_removal.forgotten(name, row["name"], owner))
         plan.before["volumes"] = names
         plan.locks += tuple("volume/" + name for name in names)
 

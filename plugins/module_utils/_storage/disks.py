@@ -95,6 +95,9 @@ class Disks(t.Protocol):
         """A new disk that is a copy of another of the backend, of ``size`` bytes at least. ``label`` as for ``made``;
         None: it is kept as it is, a snapshot."""
 
+    def at_once(self, source: str, size: int) -> bool:
+        """Whether a disk that is ``copied`` is whole as soon as it is there, so that it may have its name."""
+
     def opened(self, disk: str, write: bool) -> contextlib.AbstractContextManager[int]:
         """A disk, refused with ``in_use`` while a virtual machine writes to it."""
 

@@ -153,6 +153,10 @@ class FileDisks:
         with self.opened(source, write=False) as found, self.made(disk, size, {}) as target:
             copy.compared(found, target, disk, progress)
 
+    def at_once(self, source: str, size: int) -> bool:
+        """See Disks."""
+        return False
+
     @contextlib.contextmanager
     def opened(self, disk: str, write: bool) -> t.Iterator[int]:
         """See Disks."""

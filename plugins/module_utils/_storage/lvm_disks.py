@@ -244,7 +244,7 @@ class LvmDisks:
         tags = [*_tags(label or {}), lvm.tag(MADE, disk)]
         origin = self._volume(source)
         size = max(size, origin.bytes)
-        if origin.pool and origin.pool == self.pool:
+        if self._shares(origin):
             kept = label is None
             how = ["--setactivationskip", "y" if kept else "n", "--permission", "r" if kept else "rw"]
             self._change("lvcreate", "--yes", "--snapshot", *how, "--name", disk, *_words(tags), self._at(source))
@@ -259,6 +259,14 @@ class LvmDisks:
                 copy.zero(target, origin.bytes, copy.size_of(target), progress)
         if label is None:
             self.frozen(disk)
+
+    def at_once(self, source: str, size: int) -> bool:
+        """See Disks: a snapshot of a pool, when nothing more is to be done to it."""
+        origin = self._volume(source)
+        return self._shares(origin) and size <= origin.bytes
+
+    def _shares(self, origin: lvm.Volume) -> bool:
+        return bool(origin.pool) and origin.pool == self.pool
 
     @contextlib.contextmanager
     def opened(self, disk: str, write: bool) -> t.Iterator[int]:

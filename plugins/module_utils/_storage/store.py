@@ -117,11 +117,11 @@ class Store:
 
     def provision(self, volume: Making, seconds: float) -> list[Step]:
         """Make a volume, empty or of its source, with the label that claims its name among all hosts."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import making_steps
 
         source = dataclasses.asdict(volume.source) if volume.source else None
         making = (volume.size, source, volume.filesystem, volume.about)
-        return [volume_steps.MakeVolume(self.place, volume.name, volume.uuid, False, seconds, *making)]
+        return [making_steps.MakeVolume(self.place, volume.name, volume.uuid, False, seconds, *making)]
 
     def adopt(self, name: str, label: dict[str, t.Any] | None, new: str, takeover: bool, seconds: float) -> list[Step]:
         """Make a volume this host's. ``label`` is the one it carries; without one ``new`` becomes its UUID."""
@@ -140,21 +140,21 @@ class Store:
 
     def snapshot(self, name: str, uuid: str, snapshot: str, takeover: bool, seconds: float) -> list[Step]:
         """Keep the disk as it is now."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import snapshot_steps
 
-        return [volume_steps.TakeSnapshot(self.place, name, uuid, takeover, seconds, snapshot, _nonce())]
+        return [snapshot_steps.TakeSnapshot(self.place, name, uuid, takeover, seconds, snapshot, _nonce())]
 
     def restore(self, name: str, uuid: str, snapshot: str, size: int, takeover: bool, seconds: float) -> list[Step]:
         """Make the disk as the snapshot is, of ``size`` bytes at least."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import snapshot_steps
 
-        return [volume_steps.RestoreSnapshot(self.place, name, uuid, takeover, seconds, snapshot, size, _nonce())]
+        return [snapshot_steps.RestoreSnapshot(self.place, name, uuid, takeover, seconds, snapshot, size, _nonce())]
 
     def delete_snapshot(self, name: str, uuid: str, snapshot: str, takeover: bool, seconds: float) -> list[Step]:
         """Remove a snapshot once the change is committed."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import snapshot_steps
 
-        return [volume_steps.DeleteSnapshot(self.place, name, uuid, takeover, seconds, snapshot)]
+        return [snapshot_steps.DeleteSnapshot(self.place, name, uuid, takeover, seconds, snapshot)]
 
     def delete(self, name: str, uuid: str, takeover: bool, seconds: float) -> list[Step]:
         """Put the volume where nobody finds it; once the change is committed remove it, its snapshots and its label."""
@@ -172,9 +172,9 @@ class Store:
 
     def prune(self, key: str, seconds: float) -> list[Step]:
         """Remove a kept image, by the key that ``looks`` tells."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import making_steps
 
-        return [volume_steps.PruneImage(self.place, key, seconds)]
+        return [making_steps.PruneImage(self.place, key, seconds)]
 
     def source(self, name: str, size: int) -> Source:
         """A volume as what another is made of."""

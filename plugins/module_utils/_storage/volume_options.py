@@ -11,7 +11,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import diskfs, names
+from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._storage.image import SECTOR, Image
 
 VOLUME = "volume:"
@@ -109,6 +109,8 @@ def _filesystem(item: dict[str, t.Any], cloned: bool, prefix: str) -> dict[str, 
     asked = item.get("filesystem")
     if asked is None:
         return None
+    from ansible_collections.microvm.host.plugins.module_utils._host import diskfs
+
     field = prefix + "filesystem."
     kind = asked["type"]
     found: dict[str, t.Any] = {"type": kind}

@@ -63,7 +63,14 @@ class FakeLvm:
             )
         return json.dumps(report)
 
-    def change(self, argv: list[str], seconds: float, alive: t.Callable[[], None], keeps: t.Sequence[int]) -> None:
+    def change(
+        self,
+        argv: list[str],
+        seconds: float,
+        alive: t.Callable[[], None],
+        keeps: t.Sequence[int],
+        env: t.Mapping[str, str],
+    ) -> None:
         """In place of command.run_to_its_end: what the program would do."""
         assert argv[0] == "lvm" and argv[2] == "--devices" and argv[4] == "--config"
         self.before(argv)

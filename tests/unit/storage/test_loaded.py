@@ -14,6 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._storage import probe
 from tests.unit.storage import test_mount_plan
 
 HERE = "ansible_collections.microvm.host.plugins.module_utils."
@@ -33,6 +34,10 @@ if resource == "mount":
     from {0}_storage import mount_resource, nfs
 
     made = mount_resource.Mounts("mount", nfs, lambda: tool)
+elif resource == "volume":
+    from {0}_storage import volumes
+
+    made = volumes.Volumes()
 else:
     from {0}_storage import backends
 
@@ -50,6 +55,14 @@ MOUNT = {
     },
 }
 BACKEND = {**MOUNT, "_storage": MOUNT["_storage"] - {"mount_resource"} | {"backends", "kinds", "mounted"}}
+VOLUME = {
+    "_core": MOUNT["_core"] - {"resource"},
+    "_host": {"command", "copy", "deadline", "errors", "files", "lease", "mounts", "names", "systemd"},
+    "_storage": {
+        *("disks", "file_disks", "file_store", "image", "kinds", "local_file", "observed", "probe", "standby", "store"),
+        *("users", "volume_changes", "volume_options", "volume_refusals", "volume_report", "volume_seen", "volumes"),
+    },
+}
 EXPORT = {"name": "vms", "server": "nas1", "export": "/export/rw", "timeout": 15}
 ITEMS: dict[str, dict[str, t.Any]] = {
     "mount": {
@@ -62,10 +75,30 @@ ITEMS: dict[str, dict[str, t.Any]] = {
         "mount_base": "/var/lib/microvm/mounts",
     },
     "backend": {**EXPORT, "kind": "nfs", "state": "present", "enabled": True, "default": None},
+    "volume": {
+        "name": "vms",
+        "backend": "disk",
+        "size": "512",
+        "state": "present",
+        "timeout": 15,
+        **dict.fromkeys(("adopt", "move", "shrink", "takeover", "forget"), False),
+    },
 }
 
 
-@pytest.mark.parametrize(("resource", "needed"), [("mount", MOUNT), ("backend", BACKEND)])
+def with_a_volume(folder: pathlib.Path) -> None:
+    """The volume vms, 512 bytes, on a backend that is a directory."""
+    label = {"name": "vms", "uuid": "u", "owner": probe.host_mark(), "hostname": "hv1"}
+    (folder / "vms.raw").write_bytes(bytes(512))
+    (folder / "vms.json").write_text(json.dumps(label))
+    config = {"path": str(folder)}
+    row = {"name": "disk", "kind": "local_file", "config": config, "uuid": "d", "identity": "weak", "capabilities": []}
+    with registry.writing() as connection:
+        registry.put(connection, "backends", {**row, "enabled": 1, "is_default": 0})
+        registry.put(connection, "volumes", {"name": "vms", "backend": "disk", "size": 512, "uuid": "u", "config": {}})
+
+
+@pytest.mark.parametrize(("resource", "needed"), [("mount", MOUNT), ("backend", BACKEND), ("volume", VOLUME)])
 def test_an_unchanged_call_loads_what_it_needs(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, resource: str, needed: dict[str, set[str]]
 ) -> None:
@@ -75,6 +108,8 @@ def test_an_unchanged_call_loads_what_it_needs(
     row = {"name": "vms", "kind": "nfs", "config": config, "uuid": "u", "identity": "weak", "capabilities": []}
     with registry.writing() as connection:
         registry.put(connection, "backends", {**row, "enabled": 1, "is_default": 1})
+    if resource == "volume":
+        with_a_volume(tmp_path)
     asked = [HERE, str(tmp_path), world.lines[0], resource, ITEMS[resource]]
     done = subprocess.run(
         [sys.executable, "-c", CALL, json.dumps(asked)],

@@ -13,9 +13,16 @@ import typing as t
 
 import pytest
 
-from ansible_collections.microvm.host.plugins.module_utils._host import command, copy, deadline, iscsi, lvm
+from ansible_collections.microvm.host.plugins.module_utils._host import command, copy, deadline, diskfs, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import lvm_disks, lvm_store, probe, volume_steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    lvm_disks,
+    lvm_store,
+    making_steps,
+    probe,
+    snapshot_steps,
+    volume_steps,
+)
 from tests.unit.storage.fake_lvm import EXTENT, RECORDED, FakeLvm
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -87,8 +94,8 @@ def source(path: str, size: int, **more: t.Any) -> dict[str, t.Any]:
     return {**found, "volume": "", "backend": "", "disk": "", **more}
 
 
-def making(group: FakeLvm, size: int = 2 * EXTENT, found: dict[str, t.Any] | None = None) -> volume_steps.MakeVolume:
-    return volume_steps.MakeVolume(place(group), "web1", UUID, False, 20, size, found, None, {"created": "today"})
+def making(group: FakeLvm, size: int = 2 * EXTENT, found: dict[str, t.Any] | None = None) -> making_steps.MakeVolume:
+    return making_steps.MakeVolume(place(group), "web1", UUID, False, 20, size, found, None, {"created": "today"})
 
 
 @pytest.fixture
@@ -142,7 +149,7 @@ def test_an_image_is_kept_in_a_pool_and_cloned_there(group: FakeLvm, image: dict
     os.unlink(image["path"])
     apply(dataclasses.replace(making(group, size=3 * EXTENT, found=image), name="web2", uuid=OTHER))
     assert data(group, "web2") == first
-    volume_steps.PruneImage(place(group), "ab" * 32, 20).finish({})
+    making_steps.PruneImage(place(group), "ab" * 32, 20).finish({})
     assert sorted(group.read()) == ["web1", "web2"]
 
 
@@ -151,6 +158,45 @@ def test_a_volume_of_the_backend_is_cloned(made: FakeLvm) -> None:
     inside = source(made.path("web1"), 2 * EXTENT, lock=folder + "/web1", volume="web1", backend="san1", disk="web1")
     apply(dataclasses.replace(making(made, found=inside), name="web2", uuid=OTHER))
     assert data(made, "web2") == data(made, "web1")
+
+
+def test_a_clone_in_a_pool_has_its_name_at_once_unless_more_is_to_be_done(
+    made: FakeLvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown = str(made.folder / "grown")
+
+    class Inner:
+        """In place of diskfs.Disk."""
+
+        def __init__(self, path: str, *dummy: t.Any) -> None:
+            self.path = path
+
+        def grow(self, kind: str) -> None:
+            """It grows under its hidden name."""
+            assert os.path.basename(self.path).startswith(".")
+            pathlib.Path(grown).write_text(kind)
+
+    def refuse_rename(argv: list[str]) -> None:
+        if argv[1] == "lvrename":
+            raise HostError("refused", "renamed")
+
+    monkeypatch.setattr(diskfs, "Disk", Inner)
+    inside = source(made.path("web1"), 5 << 20, volume="web1", backend="san1", disk="web1")
+    step = dataclasses.replace(making(made, found=inside), name="web2", uuid=OTHER)
+    larger = dataclasses.replace(step, filesystem={"type": "ext4"})  # than the image was, in as many extents
+    made.before = refuse_rename
+    for each in [larger] if made.pool else [larger, step]:
+        with pytest.raises(HostError, match="renamed"):
+            apply(each)
+        each.undo({})
+        assert pathlib.Path(grown).exists() is (each is larger)
+        pathlib.Path(grown).unlink(missing_ok=True)
+    assert list(made.read()) == ["web1"]
+    if made.pool:
+        apply(step)
+        assert list(made.read()) == ["web1", "web2"]
+        step.undo({})
+        assert list(made.read()) == ["web1"]
 
 
 def test_what_is_there_already_is_not_touched(made: FakeLvm) -> None:
@@ -181,9 +227,9 @@ def steps(group: FakeLvm) -> dict[str, t.Any]:
     return {
         "grow": volume_steps.ResizeVolume(*base, 2 * EXTENT, 3 * EXTENT, None),
         "shrink": volume_steps.ResizeVolume(*base, 2 * EXTENT, EXTENT, None),
-        "snapshot": volume_steps.TakeSnapshot(*base, "t", "abc"),
-        "restore": volume_steps.RestoreSnapshot(*base, "s", EXTENT, "abc"),
-        "delete snapshot": volume_steps.DeleteSnapshot(*base, "s"),
+        "snapshot": snapshot_steps.TakeSnapshot(*base, "t", "abc"),
+        "restore": snapshot_steps.RestoreSnapshot(*base, "s", EXTENT, "abc"),
+        "delete snapshot": snapshot_steps.DeleteSnapshot(*base, "s"),
         "delete": volume_steps.DeleteVolume(*base, False),
         "adopt": volume_steps.AdoptVolume(*base, label),
     }
@@ -195,7 +241,7 @@ def changed(group: FakeLvm, image: dict[str, t.Any]) -> FakeLvm:
     with open(image["path"], "r+b") as file:
         file.truncate(EXTENT)
     apply(making(group, found={**image, "size": EXTENT}))
-    apply(volume_steps.TakeSnapshot(place(group), "web1", UUID, False, 20, "s", "000"))
+    apply(snapshot_steps.TakeSnapshot(place(group), "web1", UUID, False, 20, "s", "000"))
     with open(group.path("web1"), "r+b") as disk:
         disk.write(b"later")
     return group

@@ -13,8 +13,9 @@ from ansible_collections.microvm.host.plugins.module_utils._host.errors import H
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     file_store,
     kinds,
+    making_steps,
     probe,
-    volume_steps,
+    volume_seen,
     volumes,
 )
 from ansible_collections.microvm.host.plugins.module_utils._storage.image import Image
@@ -36,10 +37,11 @@ def disk(**more: t.Any) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> volumes.Seen:
+def seen(monkeypatch: pytest.MonkeyPatch) -> volume_seen.Seen:
     """The backends local (default) and other, with nothing on them."""
     monkeypatch.setattr(kinds, "store_of", lambda row, mounts: file_store.FileStore(row, "/" + row["name"]))
-    found = object.__new__(volumes.Seen)
+    found = object.__new__(volume_seen.Seen)
+    found.stores = {}
     found.rows, found.users, found.default, found.images = {}, {}, "local", {}
     found.backends = {name: {**BASE, "name": name} for name in ("local", "other")}
     found.looks = {name: {"status": "ok", "volumes": {}} for name in found.backends}
@@ -47,17 +49,17 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> volumes.Seen:
     return found
 
 
-def there(seen: volumes.Seen, backend: str = "local", **more: t.Any) -> None:
+def there(seen: volume_seen.Seen, backend: str = "local", **more: t.Any) -> None:
     """The volume web1 is registered, and is on a backend."""
     seen.rows = {"web1": dict(ROW)}
     seen.looks[backend]["volumes"]["web1"] = disk(**more)
 
 
-def planned(seen: volumes.Seen, **options: t.Any) -> Plan:
+def planned(seen: volume_seen.Seen, **options: t.Any) -> Plan:
     return volumes.Volumes().plan(Volume("web1", options.pop("state", "present"), 60, **options), seen)
 
 
-def refusal(seen: volumes.Seen, **options: t.Any) -> HostError:
+def refusal(seen: volume_seen.Seen, **options: t.Any) -> HostError:
     with pytest.raises(HostError) as refused:
         planned(seen, **options)
     return refused.value
@@ -74,24 +76,24 @@ def refusal(seen: volumes.Seen, **options: t.Any) -> HostError:
     ],
 )
 def test_an_image_is_put_on_the_backend_unless_it_is_there(
-    seen: volumes.Seen, beside: bool, kind: str, checksum: str, key: str
+    seen: volume_seen.Seen, beside: bool, kind: str, checksum: str, key: str
 ) -> None:
     seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": beside, "fingerprint": FINGERPRINT}
     plan = planned(seen, image=Image("/srv/a", "/srv/a", "", kind, checksum))
     (step,) = plan.steps
-    assert isinstance(step, volume_steps.MakeVolume)
+    assert isinstance(step, making_steps.MakeVolume)
     assert step.source is not None
     assert (step.source["key"], step.about.get("key", "")) == (key, key)
     assert plan.after == {"backend": "local", "size": MIB, "image": "/srv/a"}
 
 
-def test_smaller_than_its_image_is_refused(seen: volumes.Seen) -> None:
+def test_smaller_than_its_image_is_refused(seen: volume_seen.Seen) -> None:
     seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": True, "fingerprint": FINGERPRINT}
     error = refusal(seen, size=MIB // 2, image=Image("/srv/a", "/srv/a", "", "raw", ""))
     assert (error.kind, error.field) == ("invalid", "size")
 
 
-def test_an_unchanged_volume_has_no_steps(seen: volumes.Seen) -> None:
+def test_an_unchanged_volume_has_no_steps(seen: volume_seen.Seen) -> None:
     there(seen)
     assert planned(seen, size=MIB).steps == []
 
@@ -106,7 +108,7 @@ def test_an_unchanged_volume_has_no_steps(seen: volumes.Seen) -> None:
     ],
 )
 def test_what_is_refused_says_which_option_would_do_it(
-    seen: volumes.Seen, options: dict[str, t.Any], kind: str, hint: str
+    seen: volume_seen.Seen, options: dict[str, t.Any], kind: str, hint: str
 ) -> None:
     there(seen)
     seen.rows["web1"]["config"] = {"filesystem": {"type": "ext4"}}
@@ -125,7 +127,7 @@ def test_what_is_refused_says_which_option_would_do_it(
 )
 @pytest.mark.parametrize("options", [{"size": 2 * MIB}, {"snapshots": ("a",)}, {"state": "absent"}])
 def test_what_is_not_ours_or_in_use_is_left_alone(
-    seen: volumes.Seen, found: dict[str, t.Any], kind: str, options: dict[str, t.Any]
+    seen: volume_seen.Seen, found: dict[str, t.Any], kind: str, options: dict[str, t.Any]
 ) -> None:
     there(seen, **found)
     if found.get("label") == label("other") and options.get("state") == "absent":
@@ -134,7 +136,7 @@ def test_what_is_not_ours_or_in_use_is_left_alone(
     assert refusal(seen, **options).kind == kind
 
 
-def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: volumes.Seen) -> None:
+def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: volume_seen.Seen) -> None:
     seen.looks["local"]["volumes"]["web1"] = disk(label=label("hv2"))
     assert "adopt: true" in refusal(seen, size=MIB).hint
     plan = planned(seen, adopt=True, size=2 * MIB)
@@ -144,7 +146,7 @@ def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: v
     ]
 
 
-def test_a_backend_that_is_down_leaves_its_volumes_as_they_are(seen: volumes.Seen) -> None:
+def test_a_backend_that_is_down_leaves_its_volumes_as_they_are(seen: volume_seen.Seen) -> None:
     there(seen)
     seen.looks["local"] = {"status": "unreachable"}
     assert planned(seen, size=MIB).steps == []
@@ -155,13 +157,13 @@ OWNER = "hv2.d3be1e87"
 HOLDER = {"holder": "machine a", "hostname": "hv1", "pid": 1, "since": "now"}
 
 
-def standby(seen: volumes.Seen, owner: str = OWNER, **held: t.Any) -> None:
+def standby(seen: volume_seen.Seen, owner: str = OWNER, **held: t.Any) -> None:
     """The volume web1 is registered, and another host has taken its backend over."""
     there(seen)
     seen.looks["local"] = {"status": "standby", "owner": owner, "volumes": held}
 
 
-def test_a_volume_whose_backend_went_to_another_host_is_only_forgotten(seen: volumes.Seen) -> None:
+def test_a_volume_whose_backend_went_to_another_host_is_only_forgotten(seen: volume_seen.Seen) -> None:
     standby(seen)
     plan = planned(seen, state="absent")
     assert plan.actions() == ["forget volume web1: backend local belongs to hv2.d3be1e87 now, its data stays"]
@@ -170,7 +172,7 @@ def test_a_volume_whose_backend_went_to_another_host_is_only_forgotten(seen: vol
     assert plan.commit is not None
 
 
-def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volumes.Seen) -> None:
+def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volume_seen.Seen) -> None:
     standby(seen, web1={"label": None, "snapshots": [], "holder": HOLDER})
     assert refusal(seen, state="absent").kind == "in_use"
     standby(seen)
@@ -179,7 +181,7 @@ def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volumes.
 
 
 @pytest.mark.parametrize("status", ["unreachable", "logged_out", "foreign", "unsupported"])
-def test_a_backend_that_nobody_can_tell_of_keeps_its_volumes(seen: volumes.Seen, status: str) -> None:
+def test_a_backend_that_nobody_can_tell_of_keeps_its_volumes(seen: volume_seen.Seen, status: str) -> None:
     there(seen)
     seen.looks["local"] = {"status": status}
     error = refusal(seen, state="absent")
@@ -187,7 +189,7 @@ def test_a_backend_that_nobody_can_tell_of_keeps_its_volumes(seen: volumes.Seen,
 
 
 @pytest.mark.parametrize("looked", [{"status": "unreachable"}, {"status": "foreign"}, {}])
-def test_a_volume_is_only_forgotten_when_that_is_asked_for(seen: volumes.Seen, looked: dict[str, t.Any]) -> None:
+def test_a_volume_is_only_forgotten_when_that_is_asked_for(seen: volume_seen.Seen, looked: dict[str, t.Any]) -> None:
     there(seen)
     seen.looks["local"] = looked or seen.looks["local"]
     plan = planned(seen, state="absent", forget=True)
@@ -199,7 +201,7 @@ def test_a_volume_is_only_forgotten_when_that_is_asked_for(seen: volumes.Seen, l
         assert planned(seen, adopt=True).actions()[0] == "adopt volume web1 on local from here"
 
 
-def test_nor_is_it_forgotten_in_use(seen: volumes.Seen) -> None:
+def test_nor_is_it_forgotten_in_use(seen: volume_seen.Seen) -> None:
     there(seen, holder=HOLDER)
     assert refusal(seen, state="absent", forget=True).kind == "in_use"
     there(seen)
@@ -207,13 +209,13 @@ def test_nor_is_it_forgotten_in_use(seen: volumes.Seen) -> None:
     assert refusal(seen, state="absent", forget=True).kind == "in_use"
 
 
-def test_nor_are_volumes_forgotten_for_a_group_of_nobody(seen: volumes.Seen) -> None:
+def test_nor_are_volumes_forgotten_for_a_group_of_nobody(seen: volume_seen.Seen) -> None:
     standby(seen, owner="")
     error = refusal(seen, state="absent")
     assert "belongs to no host" in error.message and "takeover: none" in error.hint
 
 
-def test_a_new_one_on_standby_is_told_whose_it_is_and_what_to_do(seen: volumes.Seen) -> None:
+def test_a_new_one_on_standby_is_told_whose_it_is_and_what_to_do(seen: volume_seen.Seen) -> None:
     standby(seen)
     seen.rows = {}
     error = refusal(seen, size=MIB)

@@ -14,7 +14,13 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import file_disks, probe, volume_steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    file_disks,
+    making_steps,
+    probe,
+    snapshot_steps,
+    volume_steps,
+)
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -48,8 +54,8 @@ def apply(step: t.Any) -> None:
     child.result()
 
 
-def making(place: dict[str, t.Any], size: int = MIB, source: dict[str, t.Any] | None = None) -> volume_steps.MakeVolume:
-    return volume_steps.MakeVolume(place, "web1", UUID, False, 20, size, source, None, {"created": "today"})
+def making(place: dict[str, t.Any], size: int = MIB, source: dict[str, t.Any] | None = None) -> making_steps.MakeVolume:
+    return making_steps.MakeVolume(place, "web1", UUID, False, 20, size, source, None, {"created": "today"})
 
 
 @pytest.fixture
@@ -157,9 +163,9 @@ def steps(place: dict[str, t.Any]) -> dict[str, t.Any]:
     return {
         "grow": volume_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
         "shrink": volume_steps.ResizeVolume(*base, MIB, MIB // 2, None),
-        "snapshot": volume_steps.TakeSnapshot(*base, "t", "abc"),
-        "restore": volume_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
-        "delete snapshot": volume_steps.DeleteSnapshot(*base, "s"),
+        "snapshot": snapshot_steps.TakeSnapshot(*base, "t", "abc"),
+        "restore": snapshot_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
+        "delete snapshot": snapshot_steps.DeleteSnapshot(*base, "s"),
         "delete": volume_steps.DeleteVolume(*base, False),
         "adopt": volume_steps.AdoptVolume(*base, label),
     }
@@ -171,8 +177,8 @@ KINDS = ["grow", "shrink", "snapshot", "restore", "delete snapshot", "delete", "
 @pytest.fixture
 def changed(made: dict[str, t.Any]) -> dict[str, t.Any]:
     """A volume that has been written to since its snapshot s."""
-    apply(volume_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000"))
-    volume_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000").finish({})
+    apply(snapshot_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000"))
+    snapshot_steps.TakeSnapshot(made, "web1", UUID, False, 20, "s", "000").finish({})
     with open(os.path.join(made["path"], "web1.raw"), "r+b") as disk:
         disk.write(b"later")
     return made

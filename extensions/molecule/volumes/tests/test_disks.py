@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from extensions.molecule.calls import call
+from extensions.molecule.calls import Answer, call, refused
 from extensions.molecule.managed import Managed
 from tests.lab import NfsServer
 from tests.lab.daemon import wait_until
@@ -21,11 +21,13 @@ truncate -s 48M {IMAGE}
 mkfs.ext4 -q -F {IMAGE} 32M
 head -c 6M /dev/urandom > /srv/random
 debugfs -w -R 'write /srv/random random' {IMAGE} >/dev/null 2>&1
-dd if=/srv/random of={IMAGE} bs=1M seek=45 conv=notrunc status=none
+dd if=/srv/random of={IMAGE} bs=1M seek=42 conv=notrunc status=none
 qemu-img convert -O qcow2 {IMAGE} /srv/image.qcow2
 sha256sum {IMAGE} | cut -d' ' -f1
 """
-BACKENDS = ("nas", "filer", "files", "local")
+BACKENDS = ("nas", "filer", "files", "local", "pool")
+FULL = "thick"
+"""The backend whose disks take all their room, and which so keeps no images."""
 
 
 @pytest.fixture(scope="module")
@@ -42,50 +44,55 @@ def made(hv1: Managed) -> Iterator[list[str]]:
     hv1.works("storage_volume", volumes=[{"name": name, "state": "absent"} for name in found])
 
 
-def path_of(host: Managed, name: str) -> str:
-    """Where a volume is."""
-    (answer,) = host.run(call("storage_volume", name=name))
-    assert not answer.failed and not answer.changed, answer.result
-    return str(answer.result["volume"]["path"])
-
-
 def blocks(host: Managed, path: str) -> int:
     """Bytes that a file takes."""
     return int(host.sh(f"stat -c %b {path}")) * 512
 
 
-def test_clones_are_equal_and_as_sparse(hv1: Managed, checksum: str, made: list[str]) -> None:
+def same(host: Managed, path: str, *paths: str) -> None:
+    """Disks have the same content."""
+    for each in paths:
+        host.sh(f"cmp {path} {each}")
+
+
+def images(answer: Answer) -> dict[str, list[str]]:
+    """The images that host_info tells of, as a prune names them, and the volumes that need each."""
+    return {f"{image['backend']}:{image['key']}": image["volumes"] for image in answer.result["images"]}
+
+
+def test_clones_are_equal_and_as_sparse_and_images_that_nobody_needs_are_pruned(
+    hv1: Managed, checksum: str, made: list[str]
+) -> None:
     wanted: list[dict[str, Any]] = []
-    for backend in BACKENDS:
+    for backend in (*BACKENDS, FULL):
         for number, how in enumerate(({}, {"checksum": checksum}, {"image": "/srv/image.qcow2", "format": "qcow2"})):
             wanted.append({"name": f"{backend}-{number}", "backend": backend, "image": IMAGE, **how})
     made += [each["name"] for each in wanted]
-    done = hv1.converges("storage_volume", volumes=wanted)
+    done = hv1.converges("storage_volume", volumes=wanted).result["volumes"]
+    same(hv1, IMAGE, *(item["path"] for item in done))
     source = blocks(hv1, IMAGE)
-    for item in done.result["volumes"]:
-        hv1.sh(f"cmp {IMAGE} {item['path']}")
-        assert blocks(hv1, item["path"]) <= source * 1.01, item
-    kept = hv1.works("host_info", refresh=True).result["images"]
-    users = {name for image in kept for name in image["volumes"]}
-    assert users == {item["name"] for item in done.result["volumes"]} - {"local-0"}, "that one lies beside its image"
+    for item in done:
+        assert item["backend"] == FULL or item["allocated_bytes"] <= source * 1.01, item
+
+    before, gone, unused, pruned, again, after = hv1.run(
+        call("host_info", refresh=True),
+        call("storage_volume", volumes=[{"name": f"files-{number}", "state": "absent"} for number in range(3)]),
+        call("host_info", refresh=True),
+        call("storage_volume", volumes=[], prune_images=True),
+        call("storage_volume", check=True, volumes=[], prune_images=True),
+        call("host_info", refresh=True),
+    )
+    kept = images(before)
+    others = {item["name"] for item in done if item["backend"] != FULL}
+    assert {name for users in kept.values() for name in users} == others - {"local-0"}, "that one lies beside its image"
     for backend in BACKENDS:
-        there = [image["key"] for image in kept if image["backend"] == backend]
-        assert len(there) == (2 if backend == "local" else 3) and checksum in there, "one of each image"
-
-
-def test_images_that_nobody_needs_are_listed_and_pruned(hv1: Managed, checksum: str, made: list[str]) -> None:
-    made += ["needing"]
-    hv1.converges("storage_volume", name="needing", backend="nas", image=IMAGE)
-    hv1.works("storage_volume", name="spare", backend="files", image=IMAGE)
-    hv1.works("storage_volume", name="spare", state="absent")
-    kept = hv1.works("host_info", refresh=True).result["images"]
-    unused = {f"{image['backend']}:{image['key']}" for image in kept if not image["volumes"]}
-    used = {f"{image['backend']}:{image['key']}" for image in kept if image["volumes"]}
-    assert any(name.startswith("files:") for name in unused) and used
-    done = hv1.converges("storage_volume", volumes=[], prune_images=True)
-    assert {item["name"] for item in done.result["volumes"]} == unused
-    kept = hv1.works("host_info", refresh=True).result["images"]
-    assert {f"{image['backend']}:{image['key']}" for image in kept} == used
+        there = [name for name in kept if name.startswith(backend + ":")]
+        assert len(there) == (2 if backend == "local" else 3), "one of each image"
+        assert f"{backend}:{checksum}" in there
+    assert not gone.failed and pruned.changed and not again.changed, (gone, pruned, again)
+    spare = {name for name, users in images(unused).items() if not users}
+    assert spare == {name for name in kept if name.startswith("files:")} == set(pruned.items("volumes"))
+    assert set(images(after)) == set(kept) - spare
 
 
 def test_a_long_copy_tells_how_far_it_is(hv1: Managed, nas: NfsServer, served: Any, made: list[str]) -> None:
@@ -115,59 +122,93 @@ def test_a_wrong_checksum_leaves_nothing(hv1: Managed, checksum: str) -> None:
     assert hv1.sh("find /var/lib/microvm/volumes | sort") == before
 
 
-def test_the_file_system_grows_and_shrinks_with_the_disk(hv1: Managed, checksum: str, made: list[str]) -> None:
-    made += ["grown"]
+def test_file_systems_grow_and_shrink_with_their_disks(hv1: Managed, checksum: str, made: list[str]) -> None:
+    backends = {"grown": "local", "thin": "pool", "linear": FULL}
+    made += backends
+
+    def each(**more: Any) -> list[dict[str, Any]]:
+        return [{"name": name, "backend": backend, **more} for name, backend in backends.items()]
+
     inner = {"type": "ext4"}
-    hv1.converges("storage_volume", name="grown", image="volume:hv1-image", size="32MiB", filesystem=inner)
-    for size, more in (("64MiB", {}), ("24MiB", {"shrink": True})):
-        done = hv1.converges("storage_volume", name="grown", size=size, **more)
-        path = done.result["volume"]["path"]
-        hv1.sh(f"e2fsck -fn {path}")
-        fields = dict(
-            line.split(":", 1) for line in hv1.sh(f"dumpe2fs -h {path} 2>/dev/null").splitlines() if ":" in line
-        )
-        assert int(fields["Block count"]) * int(fields["Block size"]) == int(size[:2]) << 20
-    hv1.fails("storage_volume", "conflict", name="grown", size="16MiB")
+    grown, *logical = each(size="9MiB", filesystem=inner)
+    hv1.works("storage_volume", volumes=[{**grown, "size": "32MiB", "image": "volume:hv1-image"}, *logical])
+    for asked, size, more in (("62MiB", 64, {}), ("24MiB", 24, {"shrink": True})):
+        done = hv1.converges("storage_volume", volumes=each(size=asked, **more)).items("volumes")
+        for name, item in done.items():
+            extents = size if name != "grown" else int(asked[:2])
+            path = item["path"]
+            head = hv1.sh(f"e2fsck -fn {path} >/dev/null 2>&1 && dumpe2fs -h {path} 2>/dev/null").splitlines()
+            fields = dict(line.split(":", 1) for line in head if ":" in line)
+            assert int(fields["Block count"]) * int(fields["Block size"]) == extents << 20, "whole extents"
+
+    path = done["linear"]["path"]
+    hv1.sh(f"(sleep 1000 | qemu-io -f raw {path}) >/run/io 2>&1 </dev/null &")
+    opened = f"dmsetup info --columns --noheadings -o open {path}"
+    wait_until(lambda: hv1.sh(opened).strip() != "0", 20, "qemu-io to open the disk")
+    used, smaller = hv1.run(
+        call("storage_volume", name="linear", size="32MiB"), call("storage_volume", name="grown", size="16MiB")
+    )
+    refused(used, "in_use")
+    refused(smaller, "conflict")
+    assert "is open" in used.result["msg"]
+    hv1.sh("pkill -x qemu-io; pkill -x sleep")
 
 
-@pytest.mark.parametrize(("kind", "first", "then"), [("ext4", 16, 32), ("xfs", 320, 512), ("btrfs", 128, 256)])
-def test_a_new_file_system_has_what_was_asked_for_and_grows(
-    hv1: Managed, made: list[str], kind: str, first: int, then: int
-) -> None:
-    made += ["furnished"]
-    inner = {"type": kind, "label": "data", "owner": "7:8", "directories": ["a/b"]}
-    hv1.converges("storage_volume", name="furnished", backend="local", size=f"{first}MiB", filesystem=inner)
-    done = hv1.converges("storage_volume", name="furnished", backend="local", size=f"{then}MiB")
+def test_a_new_file_system_has_what_was_asked_for_and_grows(hv1: Managed, made: list[str]) -> None:
+    sizes = {"ext4": (16, 32), "xfs": (320, 512), "btrfs": (128, 256)}
+    made += sizes
+
+    def each(which: int) -> list[dict[str, Any]]:
+        inner = {"label": "data", "owner": "7:8", "directories": ["a/b"]}
+        return [
+            {"name": kind, "backend": "local", "size": f"{both[which]}MiB", "filesystem": {"type": kind, **inner}}
+            for kind, both in sizes.items()
+        ]
+
+    hv1.converges("storage_volume", volumes=each(0))
+    done = hv1.converges("storage_volume", volumes=each(1)).items("volumes")
     look = "blkid -o value -s LABEL {0}; mount -o loop,ro {0} /mnt && stat -c %u:%g /mnt /mnt/a /mnt/a/b; "
     look += "df -B1M --output=size /mnt | tail -1; umount /mnt"
-    label, *owners, size = hv1.sh(look.format(done.result["volume"]["path"])).split()
-    assert (label, owners) == ("data", ["7:8"] * 3)
-    assert int(size) > (first + then) / 2
+    for kind, both in sizes.items():
+        label, *owners, size = hv1.sh(look.format(done[kind]["path"])).split()
+        assert (label, owners) == ("data", ["7:8"] * 3)
+        assert int(size) > sum(both) / 2
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_snapshot_comes_back(hv1: Managed, checksum: str, made: list[str], backend: str) -> None:
-    made += ["snapped"]
-    base = {"name": "snapped", "backend": backend}
-    hv1.converges("storage_volume", **base, image=IMAGE, snapshots=["one"])
-    path = path_of(hv1, "snapped")
-    hv1.sh(f"dd if=/dev/urandom of={path} bs=1M count=2 seek=3 conv=notrunc,fsync status=none")
-    hv1.sh(f"cp --sparse=always {path} /srv/two")
-    hv1.converges("storage_volume", **base, snapshots=["one", "two"])
-    first, second = hv1.run(*[call("storage_volume", **base, restore="one")] * 2)
+def test_a_snapshot_comes_back(hv1: Managed, checksum: str, made: list[str]) -> None:
+    backends = (*BACKENDS, FULL)
+    made += backends
+
+    def each(**more: Any) -> list[dict[str, Any]]:
+        return [{"name": backend, "backend": backend, **more} for backend in backends]
+
+    done = hv1.converges("storage_volume", volumes=each(image=IMAGE, snapshots=["one"]))
+    paths = [item["path"] for item in done.result["volumes"]]
+    for path in paths:
+        hv1.sh(f"dd if=/srv/random of={path} bs=1M count=2 seek=3 conv=notrunc,fsync status=none")
+    hv1.sh(f"cp --sparse=always {paths[0]} /srv/two")
+    hv1.converges("storage_volume", volumes=each(snapshots=["one", "two"]))
+    first, second = hv1.run(*[call("storage_volume", volumes=each(restore="one"))] * 2)
     assert (first.changed, second.changed) == (True, True), "a restore is an act"
-    hv1.sh(f"cmp {IMAGE} {path}")
-    hv1.works("storage_volume", **base, restore="two", snapshots=["two"])
-    hv1.sh(f"cmp /srv/two {path}")
-    hv1.fails("storage_volume", "not_found", **base, restore="one")
+    same(hv1, IMAGE, *paths)
+    back, gone = hv1.run(
+        call("storage_volume", volumes=each(restore="two", snapshots=["two"])),
+        call("storage_volume", volumes=each(restore="one")),
+    )
+    assert not back.failed, back.result
+    same(hv1, "/srv/two", *paths)
+    assert gone.errors("volumes") == dict.fromkeys(backends, "not_found")
 
 
 def test_a_move_loses_nothing(hv1: Managed, checksum: str, made: list[str]) -> None:
     made += ["moved"]
-    hv1.converges("storage_volume", name="moved", backend="nas", image=IMAGE)
-    before = path_of(hv1, "moved")
-    for backend in ("filer", "files", "local", "nas"):
-        hv1.fails("storage_volume", "conflict", name="moved", backend=backend)
+    first, unasked = hv1.run(
+        call("storage_volume", name="moved", backend="nas", image=IMAGE),
+        call("storage_volume", name="moved", backend="filer"),
+    )
+    refused(unasked, "conflict")
+    before = first.result["volume"]["path"]
+    for backend in ("pool", "files", FULL, "local"):
         done = hv1.converges("storage_volume", name="moved", backend=backend, move=True)
         now = done.result["volume"]["path"]
         hv1.sh(f"cmp {IMAGE} {now}")
@@ -177,14 +218,13 @@ def test_a_move_loses_nothing(hv1: Managed, checksum: str, made: list[str]) -> N
 
 def test_a_backend_whose_server_is_down_leaves_its_volumes_as_they_are(hv1: Managed, nas: Any, served: Any) -> None:
     nas.stop()
-    answer, info = hv1.run(
+    answer, info, grown = hv1.run(
         call("storage_volume", volumes=[{"name": "hv1-data"}, {"name": "hv1-image"}], timeout=4),
         call("host_info", refresh=True, timeout=5),
+        call("storage_volume", name="hv1-data", size="16MiB", timeout=4),
     )
+    refused(grown, "unreachable")
     assert not answer.failed and not answer.changed, answer.result
-    assert {name: item["status"] for name, item in answer.items("volumes").items()} == {
-        "hv1-data": "unreachable",
-        "hv1-image": "ok",
-    }
+    expected = {"hv1-data": "unreachable", "hv1-image": "ok"}
+    assert {name: item["status"] for name, item in answer.items("volumes").items()} == expected
     assert info.items("volumes")["hv1-data"]["status"] == "unreachable"
-    hv1.fails("storage_volume", "unreachable", name="hv1-data", size="16MiB", timeout=4)

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a volume that is there: planned. Private to microvm.host."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import typing as t
+import uuid
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._storage import volume_refusals
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
+from ansible_collections.microvm.host.plugins.module_utils._storage.volume_seen import Seen
+
+
+def adopted(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Plan:
+    """One that is on its backend, and not this host's yet."""
+    label = there["label"]
+    if not wanted.adopt:
+        whose = "it is that of %s" % label["hostname"] if label else "it carries no label"
+        raise HostError(
+            "conflict",
+            "backend %s has a volume %s already: %s" % (backend, wanted.name, whose),
+            "adopt: true makes it this host's; or choose another name",
+            field=wanted.prefix + "name",
+        )
+    beside = seen.store(backend)
+    after = {"backend": backend, "size": there["size"]}
+    plan = Plan(wanted.name, {}, after, seconds=wanted.timeout)
+    new = label["uuid"] if label else str(uuid.uuid4())
+    plan.steps += beside.adopt(wanted.name, label, new, wanted.takeover, wanted.timeout)
+    volume_refusals.held(wanted, there)
+    inner = wanted.filesystem["type"] if wanted.filesystem else None
+    _changes(wanted, seen, backend, new, there["size"], inner, plan)
+    plan.commit = functools.partial(stored, wanted, {}, backend, plan.after["size"], new)
+    return plan
+
+
+def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
+    """One that is registered, and stays where it is."""
+    backend = row["backend"]
+    there = seen.at(backend, wanted.name)
+    plan = Plan(wanted.name, {"backend": backend}, {"backend": backend}, seconds=wanted.timeout)
+    config = row["config"]
+    if wanted.image and config.get("image") not in (None, wanted.image.asked):
+        text = "it was made from %s and stays as it is; the image is for new volumes" % config["image"]
+        plan.warnings.append(text)
+    before = (config.get("filesystem") or {}).get("type")
+    if wanted.filesystem and before and wanted.filesystem["type"] != before:
+        text = "volume %s was made with %s" % (wanted.name, before)
+        raise HostError("conflict", text, "a file system is not replaced", field=wanted.prefix + "filesystem")
+    if seen.looks[backend]["status"] != "ok":
+        if (wanted.size or 0) > row["size"] or wanted.shrink or wanted.restore:
+            volume_refusals.down(seen, backend, "change volume %s" % wanted.name)
+        return plan
+    volume_refusals.gone(wanted.name, row, there)
+    inner = wanted.filesystem["type"] if wanted.filesystem else before
+    _changes(wanted, seen, backend, row["uuid"], row["size"], inner, plan)
+    if plan.steps:
+        volume_refusals.held(wanted, there)
+    if wanted.filesystem and not before:
+        plan.before["filesystem"], plan.after["filesystem"] = None, wanted.filesystem["type"]
+        plan.steps.append(Record("know that volume %s holds %s" % (wanted.name, wanted.filesystem["type"])))
+    plan.commit = functools.partial(stored, wanted, config, backend, plan.after["size"], row["uuid"])
+    return plan
+
+
+def _changes(
+    wanted: Volume,
+    seen: Seen,
+    backend: str,
+    identity: str,
+    known: int,
+    inner: str | None,
+    plan: Plan,
+) -> None:
+    """Snapshots, restore and size of a volume that is there.
+
+    ``known`` is its size in the registry, ``inner`` the file system that it is.
+    """
+    takeover, seconds = wanted.takeover, wanted.timeout
+    there, beside = seen.at(backend, wanted.name), seen.store(backend)
+    beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
+    kept = set(there["snapshots"])
+    declared = kept if wanted.snapshots is None else set(wanted.snapshots)
+    size = there["size"] if wanted.size is None else seen.whole(backend, wanted.size)
+    for snapshot in sorted(declared - kept):
+        plan.steps += beside.snapshot(wanted.name, identity, snapshot, takeover, seconds)
+    if wanted.restore:
+        if wanted.restore not in kept:
+            raise volume_refusals.no_snapshot(wanted)
+        plan.steps += beside.restore(wanted.name, identity, wanted.restore, size, takeover, seconds)
+        plan.before["content"], plan.after["content"] = "as it is", "snapshot %s" % wanted.restore
+    if size < there["size"] and not wanted.shrink:
+        raise HostError(
+            "conflict",
+            "volume %s has %d bytes, %d are asked for" % (wanted.name, there["size"], size),
+            "a disk is made smaller only with shrink: true; what does not fit is lost",
+            field=wanted.prefix + "size",
+        )
+    if size != there["size"] or size != known:
+        plan.steps += beside.resize(wanted.name, identity, (there["size"], size), inner, takeover, seconds)
+    for snapshot in sorted(kept - declared):
+        plan.steps += beside.delete_snapshot(wanted.name, identity, snapshot, takeover, seconds)
+    if plan.before:
+        plan.before.update(size=known, snapshots=sorted(kept))
+    plan.after.update(size=size, snapshots=sorted(declared))
+
+
+def stored(
+    wanted: Volume,
+    config: dict[str, t.Any],
+    backend: str,
+    size: int,
+    identity: str,
+    connection: sqlite3.Connection,
+    known: Known,
+) -> None:
+    """The commit of a plan: the row of its volume. ``config`` is what the row had before."""
+    values = dict(config)
+    if wanted.image and "image" not in values and not values.get("adopted"):
+        values["image"] = wanted.image.asked
+    if wanted.filesystem:
+        values.setdefault("filesystem", wanted.filesystem)
+    row = {"name": wanted.name, "backend": backend, "size": size, "uuid": identity, "config": values}
+    registry.put(connection, "volumes", row)
