@@ -16,8 +16,8 @@ description:
   - A machine is a service of systemd, C(microvm@NAME.service), that runs a hypervisor as a user of its own. It comes
     back at boot, and after its storage, whenever that comes.
   - QEMU with the machine C(microvm) is what this collection's tests run, without KVM too. Firecracker 1.12 runs in
-    them with what is generated for it, where there is KVM, but not as a service. What is for Cloud Hypervisor is
-    written after its description and was never run.
+    them with what is generated for it, where there is KVM, as a service too; it runs through its jailer when that
+    lies beside it. What is for Cloud Hypervisor is written after its description and was never run.
   - An item with nothing but O(name) and O(state) leaves the definition as it is. With any option of the definition,
     the item is the whole definition; options that are left out have their defaults. O(shares) left out stay as they
     are.
@@ -118,16 +118,16 @@ options:
         - The disk that the guest's root file system is on, C(/dev/vda), before O(disks).
         - The kernel is told C(root=/dev/vda), unless O(kernel_args) has a C(root=).
       type: dict
-      suboptions:
+      suboptions: &disk
         path:
           description:
-            - Path of the disk on the host, in place of O(root.volume).
+            - Path of the disk on the host, in place of a volume.
           type: path
         volume:
           description:
             - Name of a volume, as M(microvm.host.storage_volume) has it, on a backend of any kind. The machine holds
               its lock as long as it runs, so that no other host and no other program of this collection writes to it.
-            - Unless O(root.path) is given, that of the machine's name with C(-root) behind it.
+            - That of O(root) is the machine's name with C(-root) behind it, unless it or a path is given.
           type: str
         backend:
           description:
@@ -153,7 +153,8 @@ options:
           choices: [raw, qcow2]
         serial:
           description:
-            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(root) unless given.
+            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(root),
+              or V(disk0), V(disk1) and so on, unless given.
           type: str
         read_only:
           description:
@@ -169,7 +170,7 @@ options:
           choices: [writeback, none]
         io:
           description:
-            - How QEMU reads and writes. V(native) needs O(root.cache=none).
+            - How QEMU reads and writes. V(native) needs a C(cache) of V(none).
           type: str
           default: threads
           choices: [threads, native, io_uring]
@@ -187,69 +188,7 @@ options:
         - What is no volume must be open to the user of the machine. It is of the group C(microvm).
       type: list
       elements: dict
-      suboptions:
-        path:
-          description:
-            - Path of the disk on the host, in place of O(disks[].volume).
-          type: path
-        volume:
-          description:
-            - Name of a volume, as M(microvm.host.storage_volume) has it, on a backend of any kind. The machine holds
-              its lock as long as it runs, so that no other host and no other program of this collection writes to it.
-          type: str
-        backend:
-          description:
-            - Name of the backend that the volume is on; for a new one the default backend unless given.
-          type: str
-        size:
-          description:
-            - Size of the volume, as O(microvm.host.storage_volume#module:size). One that is not there yet is made. A
-              larger one than it has lets it grow; when the machine runs, its guest is told.
-          type: str
-        image:
-          description:
-            - What a new volume is a copy of, as O(microvm.host.storage_volume#module:image).
-          type: str
-        checksum:
-          description:
-            - The SHA-256 of the image, as O(microvm.host.storage_volume#module:checksum).
-          type: str
-        format:
-          description:
-            - Format of the image. V(raw) unless given.
-          type: str
-          choices: [raw, qcow2]
-        serial:
-          description:
-            - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(disk0), V(disk1) and so
-              on unless given.
-          type: str
-        read_only:
-          description:
-            - Whether the guest can't write to it.
-          type: bool
-          default: false
-        cache:
-          description:
-            - V(writeback) goes through the host's page cache, and writes it out when the guest flushes. V(none)
-              bypasses it.
-          type: str
-          default: writeback
-          choices: [writeback, none]
-        io:
-          description:
-            - How QEMU reads and writes. V(native) needs O(disks[].cache=none).
-          type: str
-          default: threads
-          choices: [threads, native, io_uring]
-        bandwidth_limit:
-          description:
-            - Most that the guest reads and writes in a second, bytes or a size as V(50MiB). No limit unless given.
-          type: raw
-        iops_limit:
-          description:
-            - Most requests of the guest in a second, reads and writes together. No limit unless given.
-          type: int
+      suboptions: *disk
     interfaces:
       description:
         - Network interfaces of the guest in this order.
@@ -258,15 +197,31 @@ options:
       suboptions:
         type:
           description:
-            - V(tap) is an interface of the host, see RV(machines[].taps). V(user) is QEMU's own network, behind the
-              addresses of the host.
+            - V(tap) is an interface of the host, see RV(machines[].taps). V(macvtap) is one that has a part in
+              O(interfaces[].link), as if the guest were in the same network; not with Firecracker. V(user) is QEMU's
+              own network, behind the addresses of the host.
           type: str
           default: tap
-          choices: [tap, user]
+          choices: [tap, macvtap, user]
         bridge:
           description:
             - A bridge of the host, of which the tap becomes a port. The bridge is not made by this module.
           type: str
+        link:
+          description:
+            - The interface of the host that a macvtap has a part in. Required for one.
+          type: str
+        mode:
+          description:
+            - With whom a macvtap talks. With V(bridge) it reaches the others on O(interfaces[].link) and the network
+              behind it, but not the host itself; see ip-link(8) for the others. V(bridge) unless given.
+          type: str
+          choices: [bridge, vepa, private, passthru]
+        queues:
+          description:
+            - Pairs of queues of a tap, as many as O(vcpus) at most. Not with Firecracker.
+          type: int
+          default: 1
         mac:
           description:
             - Address of the guest's interface. Made of the machine's name unless given, so it stays the same on all
@@ -377,6 +332,38 @@ options:
           description:
             - Its mode, in octal digits as V('0750'). V('0755') unless given.
           type: str
+    overlays:
+      description:
+        - Shares that the guest sees as if it could write to them. What it writes is on a disk of its own; the share
+          stays as it is, and may be O(shares[].read_only).
+        - The guest's systemd must be 254 or newer.
+      type: list
+      elements: dict
+      suboptions:
+        lower:
+          description:
+            - Tag of a share that has a O(shares[].mount_point).
+          type: str
+          required: true
+        upper:
+          description:
+            - Serial of the disk that is written to. It holds an ext4 with the directories C(upper) and C(work); a
+              volume that is made with the machine gets them. A share can't be it, overlayfs needs a local file system.
+          type: str
+          required: true
+        mount_point:
+          description:
+            - Where the guest mounts the two as one.
+          type: str
+          required: true
+        reset:
+          description:
+            - When what was written goes.
+          type: str
+          default: never
+          choices:
+            never: It stays.
+            on_start: Each start of the machine's service makes the file system of the disk, a volume, anew.
     vsock:
       description:
         - Context id of the guest's vsock device, 3 or more, of this machine only. None unless given.
@@ -421,6 +408,12 @@ options:
           O(timeout).
         - Unless given, a machine is started when its processors run.
       type: str
+    notify:
+      description:
+        - Whether a start waits, within O(timeout), until the guest's systemd says over O(vsock) that it has started. It
+          must be 254 or newer, and have the driver C(vmw_vsock_virtio_transport).
+        - It is told by C(systemd.set_credential=vmm.notify_socket) on its kernel's command line. Off unless given.
+      type: bool
     cpu_limit:
       description:
         - Most processor time the machine gets, in percent of one processor. No limit unless given.
@@ -454,7 +447,8 @@ options:
     default: false
 notes:
   - C(systemctl start) and C(systemctl stop) of a machine's unit do the same as the module.
-    C(/var/lib/microvm/machines/NAME/run) runs it in the foreground, with its console on the terminal.
+    C(/var/lib/microvm/machines/NAME/run) runs it in the foreground, with its console on the terminal, and
+    C(virtiofsd-run TAG) beside it the virtiofsd of a share.
 seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.storage_volume

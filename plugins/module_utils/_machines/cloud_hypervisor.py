@@ -7,10 +7,8 @@ Options are those of version 39 and later (its own --help). Never run by this pr
 
 from __future__ import annotations
 
-import os
-
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
+from ansible_collections.microvm.host.plugins.module_utils._machines import network, places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
     MIB,
     Config,
@@ -36,12 +34,15 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
         text += ",direct=on" if disk["cache"] == "none" else ""
         words += ["--disk", "%s,image_type=raw,serial=%s%s" % (text, disk["serial"], rates.options(disk))]
     for index, each in enumerate(config["interfaces"]):
-        words += ["--net", "tap=%s,mac=%s%s" % (places.tap(name, index), each["mac"], rates.options(each))]
+        tap = places.tap(name, index)
+        opened = network.opened(config, name)
+        net = "fd=[%d]" % opened[tap] if tap in opened else "tap=" + tap
+        net += ",num_queues=%d" % (2 * each["queues"]) if each.get("queues", 1) > 1 else ""
+        words += ["--net", "%s,mac=%s%s" % (net, each["mac"], rates.options(each))]
     for share in config["shares"]:
         words += ["--fs", "tag=%s,socket=%s" % (share["tag"], places.share_socket(name, share["tag"]))]
     if config["vsock"]:
-        socket = os.path.join(places.runtime(name), "vsock.sock")
-        words += ["--vsock", "cid=%d,socket=%s" % (config["vsock"], socket)]
+        words += ["--vsock", "cid=%d,socket=%s" % (config["vsock"], places.vsock_socket(name))]
     if config["balloon"]:
         words += ["--balloon", "size=%dM,deflate_on_oom=on" % ballooned_mib(config)]
     return [*words, *config["extra_args"]]

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
+from ansible_collections.microvm.host.plugins.module_utils._machines import overlays, places, rates
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 from ansible_collections.microvm.host.plugins.module_utils._storage import volume_options
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
@@ -39,6 +39,8 @@ OURS = frozenset(
 
 MAKING = ("backend", "size", "image", "checksum", "format")
 """Options of a disk that are those of storage_volume: they make a volume that is not there yet, and let it grow."""
+NOTIFY = "systemd.set_credential=vmm.notify_socket:vsock-stream:2:%d"
+"""Tells the guest's systemd to say at a vsock port of the host, whose address is 2, that it is ready."""
 RATES: dict[str, dict[str, t.Any]] = {"bandwidth_limit": {"type": "raw"}, "iops_limit": {"type": "int"}}
 DISK: dict[str, dict[str, t.Any]] = {
     "path": {"type": "path"},
@@ -55,8 +57,11 @@ DISK: dict[str, dict[str, t.Any]] = {
     **RATES,
 }
 INTERFACE: dict[str, dict[str, t.Any]] = {
-    "type": {"type": "str", "default": "tap", "choices": ["tap", "user"]},
+    "type": {"type": "str", "default": "tap", "choices": ["tap", "macvtap", "user"]},
     "bridge": {"type": "str"},
+    "link": {"type": "str"},
+    "mode": {"type": "str", "choices": ["bridge", "vepa", "private", "passthru"]},
+    "queues": {"type": "int", "default": 1},
     "mac": {"type": "str"},
     **RATES,
 }
@@ -74,6 +79,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "disks": {"type": "list", "elements": "dict", "options": DISK},
     "interfaces": {"type": "list", "elements": "dict", "options": INTERFACE},
     "shares": {"type": "list", "elements": "dict", "options": shares.SPEC},
+    "overlays": {"type": "list", "elements": "dict", "options": overlays.SPEC},
     "vsock": {"type": "int"},
     "balloon": {"type": "bool"},
     "balloon_target": {"type": "raw"},
@@ -83,6 +89,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always"]},
     "stop_timeout": {"type": "int"},
     "wait_for": {"type": "str"},
+    "notify": {"type": "bool"},
     "cpu_limit": {"type": "int"},
     "memory_limit": {"type": "raw"},
     "extra_args": {"type": "list", "elements": "str"},
@@ -101,6 +108,7 @@ DEFAULTS: Config = {
     "disks": [],
     "interfaces": [],
     "shares": [],
+    "overlays": [],
     "vsock": 0,
     "balloon": False,
     "balloon_target": 0,
@@ -110,6 +118,7 @@ DEFAULTS: Config = {
     "restart_policy": "on-failure",
     "stop_timeout": 60,
     "wait_for": "",
+    "notify": False,
     "cpu_limit": 0,
     "memory_limit": 0,
     "extra_args": [],
@@ -149,6 +158,8 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
     _number(config["stop_timeout"], 1, 3600, prefix + "stop_timeout")
     if config["vsock"] != 0:
         _number(config["vsock"], 3, 2**32 - 2, prefix + "vsock")
+    elif config["notify"]:
+        names.refuse(prefix + "notify", "the guest has no vsock to say it over", "give vsock too")
     if not config["kernel_args"].isprintable():
         names.refuse(prefix + "kernel_args", "it has a character that cannot be seen")
     _balloon(config, prefix)
@@ -165,7 +176,10 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
     fields = [disk_field(config, index, prefix) for index in range(len(config["disks"]))]
     for key in ("path", "volume", "serial"):
         _refuse_twice(config["disks"], key, fields)
-    config["interfaces"] = [_interface(each, name, index, prefix) for index, each in enumerate(config["interfaces"])]
+    config["overlays"] = overlays.asked(config["overlays"], config["disks"], prefix)
+    config["interfaces"] = [
+        _interface(each, name, index, prefix, config["vcpus"]) for index, each in enumerate(config["interfaces"])
+    ]
     each = range(len(config["interfaces"]))
     _refuse_twice(config["interfaces"], "mac", ["%sinterfaces[%d]." % (prefix, index) for index in each])
     directory = places.directory(name)
@@ -237,6 +251,12 @@ def _refuse_of_qemu(config: Config, kind: str, prefix: str) -> None:
         if each["type"] == "user":
             field = "%sinterfaces[%d].type" % (prefix, index)
             names.refuse(field, "%s has no user network" % kind, "use a tap, or hypervisor: qemu")
+        if each["type"] == "macvtap" and kind == "firecracker":
+            field = "%sinterfaces[%d].type" % (prefix, index)
+            names.refuse(field, "firecracker has no macvtap", "use a tap, or another hypervisor")
+        if each["queues"] > 1 and kind == "firecracker":
+            field = "%sinterfaces[%d].queues" % (prefix, index)
+            names.refuse(field, "firecracker has one", "leave it out, or use another hypervisor")
     if config["credentials"]:
         names.refuse(prefix + "credentials", "they are passed by QEMU's fw_cfg", "use hypervisor: qemu")
     if kind != "firecracker":
@@ -278,7 +298,9 @@ def guest_args(config: Config) -> list[str]:
     root = []
     if config["root"] and not any(word.startswith("root=") for word in written):
         root = ["root=/dev/vda", "ro" if config["disks"][0]["read_only"] else "rw"]
-    return [*root, *shares.kernel_arguments(config["shares"]), *written]
+    mounted = shares.kernel_arguments(config["shares"])
+    notify = [NOTIFY % places.notify_port(config["vsock"])] if config["notify"] else []
+    return [*root, *notify, *mounted, *overlays.kernel_arguments(config["overlays"], config["shares"]), *written]
 
 
 def digest(config: Config) -> str:
@@ -352,19 +374,34 @@ def _as_volume(name: str, make: dict[str, t.Any], seconds: int) -> dict[str, t.A
     return {**empty, **acts, **make, "name": name, "state": "present", "timeout": seconds}
 
 
-def _interface(each: dict[str, t.Any], name: str, index: int, prefix: str) -> dict[str, t.Any]:
+def _interface(each: dict[str, t.Any], name: str, index: int, prefix: str, vcpus: int) -> dict[str, t.Any]:
+    """As it is kept. More queues than processors are of no use to a guest."""
     field = "%sinterfaces[%d]." % (prefix, index)
-    bridge = each.get("bridge") or ""
-    if bridge and each["type"] != "tap":
+    found = {"type": each["type"], "bridge": _device(each, "bridge", field), "link": _device(each, "link", field)}
+    if found["bridge"] and each["type"] != "tap":
         names.refuse(field + "bridge", "only a tap is a port of a bridge", "leave it out, or use type: tap")
-    if bridge and (
-        len(bridge) > 15
-        or not bridge.isascii()
-        or not bridge.replace("-", "").replace(".", "").replace("_", "").isalnum()
-    ):
-        names.refuse(field + "bridge", "%s is not the name of an interface" % names.shown(bridge))
+    for option in ("link", "mode"):
+        if each.get(option) and each["type"] != "macvtap":
+            names.refuse(field + option, "only a macvtap has one", "leave it out, or use type: macvtap")
+    if each["type"] == "macvtap":
+        if not found["link"]:
+            names.refuse(field + "link", "is required for a macvtap", "an interface of the host, as eth0")
+        found["mode"] = each.get("mode") or "bridge"
+    found["queues"] = each["queues"]
+    _number(found["queues"], 1, vcpus, field + "queues")
+    if found["queues"] > 1 and each["type"] != "tap":
+        names.refuse(field + "queues", "only a tap has several", "leave it out, or use type: tap")
     mac = places.mac(name, index) if each.get("mac") is None else _mac(each["mac"], field + "mac")
-    return {"type": each["type"], "bridge": bridge, "mac": mac, **rates.asked(each, field)}
+    return dict(found, mac=mac, **rates.asked(each, field))
+
+
+def _device(each: dict[str, t.Any], option: str, field: str) -> str:
+    """The name of an interface of the host, "" for none."""
+    name: str = each.get(option) or ""
+    plain = name.replace("-", "").replace(".", "").replace("_", "")
+    if name and (len(name) > 15 or not name.isascii() or not plain.isalnum()):
+        names.refuse(field + option, "%s is not the name of an interface" % names.shown(name))
+    return name
 
 
 def _mac(value: str, field: str) -> str:

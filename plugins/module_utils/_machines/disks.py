@@ -15,11 +15,11 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Kno
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import definition, places
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
-from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import kinds, volume_refusals, volume_seen, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
 if t.TYPE_CHECKING:
-    from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+    from ansible_collections.microvm.host.plugins.module_utils._storage import locked_step
 
 Disk = dict[str, t.Any]
 
@@ -44,12 +44,12 @@ def written(config: Config) -> list[str]:
     return [disk["volume"] for dummy, disk in of(config) if not disk["read_only"]]
 
 
-def placed(config: Config, seen: volumes.Seen) -> Config:
+def placed(config: Config, seen: volume_seen.Seen) -> Config:
     """The definition with the path of each volume; empty of one whose backend is not there."""
     return {**config, "disks": [{**disk, "path": _path(disk, seen)} for disk in config["disks"]]}
 
 
-def _path(disk: Disk, seen: volumes.Seen) -> str:
+def _path(disk: Disk, seen: volume_seen.Seen) -> str:
     if not disk["volume"]:
         return str(disk["path"])
     row = seen.rows.get(disk["volume"])
@@ -60,7 +60,7 @@ def _path(disk: Disk, seen: volumes.Seen) -> str:
     return beside.disk(disk["volume"]) if beside else ""
 
 
-def to_look_at(config: Config, seen: volumes.Seen, starts: bool, seconds: int, prefix: str) -> list[Volume]:
+def to_look_at(config: Config, seen: volume_seen.Seen, starts: bool, seconds: int, prefix: str) -> list[Volume]:
     """The volumes whose backends must be looked at: those yet to be made, those that change, those about to be used."""
     found = []
     for index, disk in of(config):
@@ -70,7 +70,7 @@ def to_look_at(config: Config, seen: volumes.Seen, starts: bool, seconds: int, p
     return found
 
 
-def _changes(volume: Volume, seen: volumes.Seen) -> bool:
+def _changes(volume: Volume, seen: volume_seen.Seen) -> bool:
     row = seen.rows.get(volume.name)
     if row is None or volume.backend not in (None, row["backend"]):
         return True
@@ -78,14 +78,14 @@ def _changes(volume: Volume, seen: volumes.Seen) -> bool:
 
 
 def prepare(
-    plan: Plan, config: Config, prefix: str, seen: volumes.Seen, starts: bool, running: str, taking: Taking
+    plan: Plan, config: Config, prefix: str, seen: volume_seen.Seen, starts: bool, running: str, taking: Taking
 ) -> list[Plan]:
     """What makes the volumes of a machine as its definition says, into its plan; returns whose rows to commit.
 
     ``starts``: it is about to be started, and its volumes must be free. ``running``: the hypervisor that has them open
     now and will go on, or empty. ``taking``: what may be done about volumes of other hosts.
     """
-    from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+    from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
 
     parts = []
     resource = volumes.Volumes()
@@ -106,8 +106,10 @@ def prepare(
             part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
             plan.steps += part.steps
             if row is None and starts and part.steps and not part.assumes:
-                made = t.cast("volume_steps.VolumeStep", part.steps[0]).uuid
-                plan.steps.append(steps.RegisterVolume(volume.name, part.after["backend"], part.after["size"], made))
+                made = t.cast("locked_step.VolumeStep", part.steps[0]).uuid
+                plan.steps.append(
+                    live_steps.RegisterVolume(volume.name, part.after["backend"], part.after["size"], made)
+                )
             plan.assumes += part.assumes
             plan.warnings += part.warnings
             plan.locks += ("volume/" + volume.name,)
@@ -116,13 +118,13 @@ def prepare(
             plan.after.setdefault("volumes", {})[volume.name] = part.after.get("size")
             parts.append(part)
         elif starts:
-            volumes.refuse_unusable(volume, seen)
+            volume_refusals.unusable(volume, seen)
     return parts
 
 
-def _grown(plan: Plan, index: int, volume: Volume, seen: volumes.Seen, running: str) -> Plan:
+def _grown(plan: Plan, index: int, volume: Volume, seen: volume_seen.Seen, running: str) -> Plan:
     """A disk that grows under a machine that runs: the machine holds its lock, and its hypervisor tells the guest."""
-    from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+    from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
 
     row = seen.rows[volume.name]
     size = seen.whole(row["backend"], volume.size or 0)
@@ -135,7 +137,7 @@ def _grown(plan: Plan, index: int, volume: Volume, seen: volumes.Seen, running: 
     if not file:
         part.steps += beside.resize(volume.name, row["uuid"], (row["size"], size), None, False, plan.seconds)
     path = beside.disk(volume.name)
-    part.steps.append(steps.GrowDisk(plan.name, running, "disk%d" % index, path, size, file))
+    part.steps.append(live_steps.GrowDisk(plan.name, running, "disk%d" % index, path, size, file))
 
     def commit(connection: sqlite3.Connection, known: Known) -> None:
         connection.execute("UPDATE volumes SET size = ? WHERE name = ?", (size, volume.name))
@@ -144,7 +146,7 @@ def _grown(plan: Plan, index: int, volume: Volume, seen: volumes.Seen, running: 
     return part
 
 
-def delete(plan: Plan, config: Config, seen: volumes.Seen) -> list[Plan]:
+def delete(plan: Plan, config: Config, seen: volume_seen.Seen) -> list[Plan]:
     """What deletes the volumes that a machine writes to, into its plan; returns whose rows to commit."""
     seen.without(plan.name, places.holder(plan.name))
     parts = []

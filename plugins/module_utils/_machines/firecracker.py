@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._host import systemd
 from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
     MIB,
@@ -31,6 +32,11 @@ def config_file(config: Config, name: str) -> str:
     return os.path.join(places.directory(name), "firecracker-%s.json" % digest(config))
 
 
+def log_file(name: str) -> str:
+    """Where its own log is; without one it writes that into the guest's console. It must be there when it starts."""
+    return places.logs(name) + "/firecracker.log"
+
+
 def configuration(config: Config, name: str, kernel: str = "") -> dict[str, t.Any]:
     """The content of the configuration file. ``kernel``: the ELF image, when the definition's is none itself."""
     boot: dict[str, t.Any] = {"kernel_image_path": kernel or config["kernel"]}
@@ -50,7 +56,7 @@ def configuration(config: Config, name: str, kernel: str = "") -> dict[str, t.An
         "entropy": {},
     }
     if config["vsock"]:
-        found["vsock"] = {"guest_cid": config["vsock"], "uds_path": os.path.join(places.runtime(name), "vsock.sock")}
+        found["vsock"] = {"guest_cid": config["vsock"], "uds_path": places.vsock_socket(name)}
     if config["metadata"]:
         every = [each["iface_id"] for each in found["network-interfaces"]]
         found["mmds-config"] = {"version": "V2", "network_interfaces": every}
@@ -79,9 +85,23 @@ def _drive(index: int, disk: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
-    """The words that start the machine in the foreground; the console is standard output, so the journal has it."""
-    words = [chosen.binary, "--id", name.replace(".", "-").replace("_", "-")]
-    words += ["--api-sock", places.control_socket(name), "--config-file", config_file(config, name)]
+    """The words that start the machine in the foreground; the console is standard output."""
+    identity = ["--id", name.replace(".", "-").replace("_", "-")]
+    words = _jailed(config, name, chosen, identity) if chosen.jailer else [chosen.binary, *identity]
+    words += ["--log-path", log_file(name), "--api-sock", places.control_socket(name)]
+    words += ["--config-file", config_file(config, name)]
     if config["metadata"]:
         words += ["--metadata", places.credential(name, METADATA)]
     return [*words, *config["extra_args"]]
+
+
+def _jailed(config: Config, name: str, chosen: Chosen, identity: list[str]) -> list[str]:
+    """The words before Firecracker's own: it finds all that it needs at the paths that they have outside."""
+    words = [systemd.TOOL, "vm-jail", "--user", places.user(name), "--base", places.jail(name), *identity]
+    words += ["--jailer", chosen.jailer, "--write", places.runtime(name), "--write", log_file(name)]
+    for path in (chosen.kernel or config["kernel"], config["initrd"], config_file(config, name)):
+        words += ["--read", path] if path else []
+    for disk in config["disks"]:
+        words += ["--read" if disk["read_only"] else "--write", disk["path"]]
+    words += ["--copy", places.credential(name, METADATA)] if config["metadata"] else []
+    return [*words, "--", chosen.binary]

@@ -12,6 +12,7 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.definition 
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
+VHOST_VSOCK = "/dev/vhost-vsock"
 HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
 
@@ -63,6 +64,9 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
     if config["metadata"] and not os.path.isfile(config["metadata"]):
         text = "there is no file %s" % config["metadata"]
         raise HostError("not_found", text, "put it there; it is JSON", field=prefix + "metadata")
+    if config["vsock"] and chosen.kind == "qemu" and not os.path.exists(VHOST_VSOCK):
+        hint = "modprobe vhost_vsock; Firecracker and Cloud Hypervisor do without"
+        raise HostError("unsupported", "this host has no %s" % VHOST_VSOCK, hint, field=prefix + "vsock")
     if config["hugepages"]:
         _refuse_small(config["memory"], prefix)
     _refuse_sources(config, prefix)
@@ -72,6 +76,9 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
     if chosen == chosen._replace(kind="qemu", bus="device") and "CONFIG_VIRTIO_MMIO" not in settings:
         text = "%s has no CONFIG_VIRTIO_MMIO: it would find no device" % config["kernel"]
         raise HostError("unsupported", text, "use another kernel", field=prefix + "kernel")
+    if config["overlays"] and "CONFIG_OVERLAY_FS" not in settings:
+        text = "%s has no CONFIG_OVERLAY_FS: it can't mount an overlay" % config["kernel"]
+        raise HostError("unsupported", text, "use another kernel", field=prefix + "overlays")
     for index, share in enumerate(config["shares"]):
         driver = DRIVERS[share["proto"]]
         if driver not in settings:

@@ -28,13 +28,15 @@ SAYS = {"qemu": r"version (\d+)\.(\d+)", "firecracker": r"v(\d+)\.(\d+)", "cloud
 class Chosen(t.NamedTuple):
     """``kind`` is never ``auto``, ``accelerator`` is ``kvm`` or ``tcg``. ``bus``: how QEMU's devices are attached,
     ``device`` (virtio-mmio of the machine microvm) or ``pci`` (q35, where QEMU is built without microvm). ``kernel``:
-    the ELF image out of the definition's kernel, where the hypervisor needs one; else empty."""
+    the ELF image out of the definition's kernel, where the hypervisor needs one; else empty. ``jailer``: Firecracker's,
+    empty where there is none."""
 
     kind: str
     binary: str
     accelerator: str
     bus: str
     kernel: str = ""
+    jailer: str = ""
 
 
 def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists) -> Chosen:
@@ -64,7 +66,8 @@ def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists) -> 
     bus = "pci" if kind == "qemu" and os.path.basename(binary) == "qemu-kvm" else "device"
     if bus == "pci" and any(share["proto"] == "9p" for share in config["shares"]):
         raise HostError("unsupported", "%s is built without 9p" % binary, "use proto: virtiofs")
-    return Chosen(kind, binary, accelerator, bus)
+    jailer = os.path.join(os.path.dirname(binary), "jailer") if kind == "firecracker" else ""
+    return Chosen(kind, binary, accelerator, bus, jailer=jailer if jailer and exists(jailer) else "")
 
 
 def parsed_version(kind: str, text: str) -> tuple[int, int]:

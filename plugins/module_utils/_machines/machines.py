@@ -19,6 +19,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.resource import
 from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
+    by_hand,
     control,
     definition,
     disks,
@@ -26,12 +27,13 @@ from ansible_collections.microvm.host.plugins.module_utils._machines import (
     hypervisor,
     kernel,
     network,
+    overlays,
     places,
     unit,
 )
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
 from ansible_collections.microvm.host.plugins.module_utils._shares import virtiofs
-from ansible_collections.microvm.host.plugins.module_utils._storage import volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import volume_seen, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 
 if t.TYPE_CHECKING:
@@ -79,19 +81,19 @@ class Seen:
         self.checked: set[str] = set()
         self._daemon: virtiofs.Daemon | None = None
         self._tool: tuple[str, str, list[Step]] | None = None
-        self._volumes: volumes.Seen | None = None
+        self._volumes: volume_seen.Seen | None = None
 
     @property
-    def stored(self) -> volumes.Seen:
+    def stored(self) -> volume_seen.Seen:
         """The volumes of this host: those that were looked at, and what the registry has of the others."""
         if self._volumes is None:
-            self._volumes = volumes.Seen([], set())
+            self._volumes = volume_seen.Seen([], set())
         return self._volumes
 
     def look_at(self, wanted: t.Sequence[Volume], hung: set[str]) -> None:
         """Have looked at volumes; ``hung`` are backends that did not answer before."""
         if wanted:
-            self._volumes = volumes.Seen(wanted, hung)
+            self._volumes = volume_seen.Seen(wanted, hung)
 
     def _states(self, seconds: float) -> dict[str, str]:
         """running, paused or starting of each active machine; unreachable when its hypervisor does not answer."""
@@ -154,9 +156,9 @@ def _files(name: str) -> dict[str, str]:
     """Path to text of what there is of a machine, by its names."""
     folder = glob.escape(systemd.DIRECTORY)
     paths = [places.unit_file(places.unit(name)), places.unit_file(places.net_unit(name))]
-    paths += [places.unit_file(places.lock_unit(name))]
+    paths += [places.unit_file(places.lock_unit(name)), places.unit_file(places.lost_unit(name))]
     paths += sorted(glob.glob("%s/%s*" % (folder, places.fs_unit(name, ""))))
-    paths += [os.path.join(places.directory(name), "run")]
+    paths += [os.path.join(places.directory(name), script) for script in by_hand.SCRIPTS]
     paths += sorted(glob.glob(os.path.join(places.directory(name), "firecracker-*.json")))
     found = {path: files.text_of(path) for path in paths}
     return {path: text for path, text in found.items() if text is not None}
@@ -247,7 +249,7 @@ class Machines:
         return self._absent(wanted, seen) if wanted.state == "absent" else self._there(wanted, seen)
 
     def _there(self, wanted: Wanted, seen: Seen) -> Plan:
-        from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+        from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps, made_steps, start_steps
 
         if not systemd.running():
             raise HostError("unsupported", "systemd does not run on this host", "a machine is a service of it")
@@ -275,15 +277,15 @@ class Machines:
         if written or start:
             self._refuse_unfit(plan, config, chosen, wanted, seen)
         if (written or start) and not _has_user(name):
-            plan.steps.append(steps.MakeUser(places.user(name)))
+            plan.steps.append(made_steps.MakeUser(places.user(name)))
         if written or start:
             missing = [share for share in config["shares"] if share["create"] and seen.lacks(share["source"])]
-            plan.steps += [steps.MakeSource(share["source"], **share["create"]) for share in missing]
+            plan.steps += [made_steps.MakeSource(share["source"], **share["create"]) for share in missing]
         if (written or start) and chosen.kernel and not os.path.exists(chosen.kernel):
-            plan.steps.append(steps.ExtractKernel(config["kernel"], chosen.kernel, uuid.uuid4().hex[:8]))
+            plan.steps.append(made_steps.ExtractKernel(config["kernel"], chosen.kernel, uuid.uuid4().hex[:8]))
         if restart or (active and wanted.state == "stopped"):
             kind = row["kind"] if row else chosen.kind
-            plan.steps.append(steps.StopMachine(name, kind, float(config["stop_timeout"]), restart))
+            plan.steps.append(live_steps.StopMachine(name, kind, float(config["stop_timeout"]), restart))
         parts: list[Plan] = []
         if wanted.prepares and disks.of(config):
             running = row["kind"] if goes_on and row else ""
@@ -291,22 +293,22 @@ class Machines:
         if written:
             previous = {path: seen.files[name].get(path) for path in {**seen.files[name], **texts}}
             nonce = uuid.uuid4().hex[:8]
-            plan.steps.append(steps.WriteMachine(name, texts, previous, config["autostart"], autostarted, nonce))
+            plan.steps.append(made_steps.WriteMachine(name, texts, previous, config["autostart"], autostarted, nonce))
             plan.steps += [] if start else [ReloadUnits()]
         if start:
             opened = [[disk["path"], not disk["read_only"], bool(disk["volume"])] for disk in config["disks"]]
-            seconds = float(wanted.timeout)
-            plan.steps.append(steps.StartMachine(name, chosen.kind, seconds, opened, written, config["wait_for"]))
+            how = (opened, written, config["wait_for"], config["vsock"] if config["notify"] else 0)
+            plan.steps.append(start_steps.StartMachine(name, chosen.kind, float(wanted.timeout), *how))
         target = config["balloon_target"] or config["memory"]
         if goes_on and row and config["balloon"] and row["config"]["balloon"]:
             before = row["config"]["balloon_target"] or row["config"]["memory"]
             if before != target and not seen.outdated(name, config):
-                plan.steps.append(steps.SetBalloon(name, row["kind"], config["memory"], target, before))
+                plan.steps.append(live_steps.SetBalloon(name, row["kind"], config["memory"], target, before))
         status = seen.status(name)
         if wanted.state == "paused" and (start or status != "paused"):
-            plan.steps.append(steps.PauseMachine(name, chosen.kind, True))
+            plan.steps.append(live_steps.PauseMachine(name, chosen.kind, True))
         if wanted.state == "started" and status == "paused" and not start:
-            plan.steps.append(steps.PauseMachine(name, chosen.kind, False))
+            plan.steps.append(live_steps.PauseMachine(name, chosen.kind, False))
         self._tell(plan, wanted, seen, row is not None, restart)
         if not plan.steps and plan.diff():
             plan.steps.append(Record("update the machine %s" % name))
@@ -332,10 +334,11 @@ class Machines:
                 text = "there is no machine %s" % wanted.name
                 raise HostError("not_found", text, "give its definition, at least kernel", wanted.prefix + "kernel")
             return {**definition.DEFAULTS, **row["config"]}
-        if row is None or not wanted.keeps_shares:
-            return wanted.config
-        config = {**wanted.config, "shares": row["config"]["shares"]}
-        definition.refuse_impossible(config, wanted.name, wanted.prefix)
+        config = wanted.config
+        if row is not None and wanted.keeps_shares:
+            config = {**config, "shares": row["config"]["shares"]}
+            definition.refuse_impossible(config, wanted.name, wanted.prefix)
+        overlays.refuse_unfounded(config["overlays"], config["shares"], wanted.prefix)
         return config
 
     def _with_kernel(self, chosen: hypervisor.Chosen, config: Config, wanted: Wanted) -> hypervisor.Chosen:
@@ -379,28 +382,28 @@ class Machines:
             plan.before["restarted"], plan.after["restarted"] = False, True
 
     def _absent(self, wanted: Wanted, seen: Seen) -> Plan:
-        from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+        from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps, made_steps
 
         name, row = wanted.name, seen.rows.get(wanted.name)
-        there = seen.files[name]
-        if row is None and not there:
+        there, left = seen.files[name], places.left_by_starts(name)
+        if row is None and not there and not left:
             return Plan(name, {}, {})
         config = {**definition.DEFAULTS, **(row["config"] if row else {})}
         before = dict(_facets(config, row["kind"], row["accelerator"]), status=seen.status(name)) if row else {}
         plan = Plan(name, before, {}, seconds=wanted.timeout)
         if not row:
-            plan.before["units"] = sorted(there)
+            plan.before["files"] = [*sorted(there), *left]
         if name in seen.active:
             kind = row["kind"] if row else "qemu"
-            plan.steps.append(steps.StopMachine(name, kind, float(config["stop_timeout"]), False))
+            plan.steps.append(live_steps.StopMachine(name, kind, float(config["stop_timeout"]), False))
         autostarted = os.path.islink(places.autostart_link(name))
         nonce = uuid.uuid4().hex[:8]
         previous: dict[str, str | None] = dict(there)
         units = sorted(os.path.basename(path) for path in there if os.path.dirname(path) == systemd.DIRECTORY)
         plan.steps += [
-            steps.WriteMachine(name, {}, previous, False, autostarted, nonce),
+            made_steps.WriteMachine(name, {}, previous, False, autostarted, nonce),
             ReloadUnits(),
-            steps.RemoveMachine(name, units),
+            made_steps.RemoveMachine(name, units),
         ]
         parts = disks.delete(plan, config, seen.stored) if wanted.delete_volumes else []
 

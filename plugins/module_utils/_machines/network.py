@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taps: the service that makes those of a machine, before it and as long as it is wanted. Private to microvm.host."""
+"""Taps: the service that makes those of a machine, before it and as long as it is wanted. Private to microvm.host.
+
+A macvtap is opened as a device whose name has a number that changes, so a hypervisor gets it as an open file.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,26 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.definition 
 IP = "/usr/sbin/ip"
 
 
-def taps(config: Config, name: str) -> list[tuple[str, str]]:
-    """Name and bridge ("" for none) of each tap."""
+FIRST = 3
+"""The first file that a hypervisor gets, behind input, output and errors."""
+
+
+def taps(config: Config, name: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """Name and definition of each interface that the host has too."""
     each = enumerate(config["interfaces"])
-    return [(places.tap(name, index), tap["bridge"]) for index, tap in each if tap["type"] == "tap"]
+    return [(places.tap(name, index), tap) for index, tap in each if tap["type"] != "user"]
+
+
+def opened(config: Config, name: str) -> dict[str, int]:
+    """The macvtaps, and the number of the open file that each is for the hypervisor."""
+    found = [tap for tap, each in taps(config, name) if each["type"] == "macvtap"]
+    return {tap: FIRST + index for index, tap in enumerate(found)}
+
+
+def with_files(config: Config, name: str, words: list[str]) -> list[str]:
+    """A hypervisor's command line, with what opens its macvtaps before it."""
+    options = [word for tap in opened(config, name) for word in ("--tap", tap)]
+    return [systemd.TOOL, "vm-macvtap", *options, "--", *words] if options else words
 
 
 def unit_text(config: Config, name: str) -> str | None:
@@ -26,11 +45,18 @@ def unit_text(config: Config, name: str) -> str | None:
         return None
     start: list[str] = []
     stop: list[str] = []
-    for tap, bridge in found:
+    for tap, each in found:
         start.append("ExecStartPre=-%s link delete %s" % (IP, tap))  # what a power loss of the unit left
-        start.append("ExecStart=%s tuntap add name %s mode tap user %s vnet_hdr" % (IP, tap, places.user(name)))
-        if bridge:
-            start.append("ExecStart=%s link set %s master %s" % (IP, tap, bridge))
+        if each["type"] == "macvtap":
+            made = (IP, each["link"], tap, each["mac"], each["mode"])
+            start.append("ExecStart=%s link add link %s name %s address %s type macvtap mode %s" % made)
+            start.append("ExecStart=%s vm-macvtap --tap %s --give %s" % (systemd.TOOL, tap, places.user(name)))
+        else:
+            several = " multi_queue" if each.get("queues", 1) > 1 else ""  # both sides must say so, or neither
+            user = places.user(name)
+            start.append("ExecStart=%s tuntap add name %s mode tap user %s vnet_hdr%s" % (IP, tap, user, several))
+        if each["bridge"]:
+            start.append("ExecStart=%s link set %s master %s" % (IP, tap, each["bridge"]))
         start.append("ExecStart=%s link set %s up" % (IP, tap))
         stop.append("ExecStopPost=-%s link delete %s" % (IP, tap))
     lines = [
@@ -49,9 +75,9 @@ def unit_text(config: Config, name: str) -> str | None:
         "RestartSec=2",
         "",
     ]
-    return made(lines)
+    return unit(lines)
 
 
-def made(lines: t.Sequence[str]) -> str:
+def unit(lines: t.Sequence[str]) -> str:
     """A unit's text, with who wrote it."""
     return systemd.MADE + "\n".join(lines)

@@ -28,9 +28,20 @@ def logs(name: str) -> str:
     return os.path.join(directory(name), "log")
 
 
+def jail(name: str) -> str:
+    """What Firecracker's jailer makes its jail in; empty but while the machine runs, and after a power loss."""
+    return os.path.join(directory(name), "jail")
+
+
 def runtime(name: str) -> str:
     """Its sockets; gone with the boot."""
     return os.path.join(RUN, name)
+
+
+def left_by_starts(name: str) -> list[str]:
+    """Of the directories that a start makes, those that are there; also when it failed and was taken back."""
+    made = (runtime(name), logs(name), jail(name))
+    return [path for path in made if os.path.isdir(path) and not os.path.islink(path)]
 
 
 def control_socket(name: str) -> str:
@@ -51,6 +62,16 @@ def console_socket(name: str) -> str:
 def share_socket(name: str, tag: str) -> str:
     """Where virtiofsd of one share listens."""
     return os.path.join(runtime(name), "fs-%s.sock" % tag)
+
+
+def vsock_socket(name: str) -> str:
+    """Where the host reaches its guest's vsock, with Firecracker and Cloud Hypervisor."""
+    return os.path.join(runtime(name), "vsock.sock")
+
+
+def notify_port(cid: int) -> int:
+    """The host's vsock port where the guest of this address says that it is ready; at most 2^32 - 1."""
+    return 10000 + cid % 2**31
 
 
 def booted(name: str) -> str:
@@ -81,6 +102,11 @@ def net_unit(name: str) -> str:
 def lock_unit(name: str) -> str:
     """The service that holds the locks of its disks."""
     return "microvm-lock@%s.service" % name
+
+
+def lost_unit(name: str) -> str:
+    """The service that kills it when these locks are lost."""
+    return "microvm-lost@%s.service" % name
 
 
 def holder(name: str) -> str:

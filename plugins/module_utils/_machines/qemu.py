@@ -8,7 +8,7 @@ virtio-mmio devices through ACPI: no kernel of a distribution reads them from it
 
 from __future__ import annotations
 
-from ansible_collections.microvm.host.plugins.module_utils._machines import places, rates
+from ansible_collections.microvm.host.plugins.module_utils._machines import network, places, rates
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import MIB, Config, guest_args
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import nine_p
@@ -79,9 +79,17 @@ def _interfaces(config: Config, name: str, bus: str) -> list[str]:
     words = []
     for index, each in enumerate(config["interfaces"]):
         net = "user,id=net%d" % index
+        if each["type"] == "macvtap":
+            net = "tap,id=net%d,fd=%d" % (index, network.opened(config, name)[places.tap(name, index)])
         if each["type"] == "tap":
             net = "tap,id=net%d,ifname=%s,script=no,downscript=no" % (index, places.tap(name, index))
-        words += ["-netdev", net, "-device", "virtio-net-%s,netdev=net%d,mac=%s" % (bus, index, each["mac"])]
+        device = "virtio-net-%s,netdev=net%d,mac=%s" % (bus, index, each["mac"])
+        queues = each.get("queues", 1)
+        if queues > 1:
+            net += ",queues=%d" % queues
+            # An interrupt for each queue of each direction, one for control, one for the configuration.
+            device += ",mq=on" + (",vectors=%d" % (2 * queues + 2) if bus == "pci" else "")
+        words += ["-netdev", net, "-device", device]
     return words
 
 

@@ -15,7 +15,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import journal
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import definition, machines, places
+from ansible_collections.microvm.host.plugins.module_utils._machines import definition, machines, overlays, places
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 
@@ -101,7 +101,7 @@ class Shares:
 
     def plan(self, wanted: Wanted, seen: Seen) -> Plan:
         """See Resource."""
-        from ansible_collections.microvm.host.plugins.module_utils._machines import steps
+        from ansible_collections.microvm.host.plugins.module_utils._machines import made_steps
 
         row = seen.machines.rows.get(wanted.vm)
         if row is None:
@@ -115,11 +115,15 @@ class Shares:
         before = next((share for share in row["config"]["shares"] if share["tag"] == wanted.tag), None)
         config = self._changed(row["config"], wanted)
         definition.refuse_impossible(config, wanted.vm, wanted.prefix)
+        try:
+            overlays.refuse_unfounded(config["overlays"], config["shares"], "")
+        except HostError as error:
+            raise error.in_field(wanted.prefix + "tag") from None
         machine = machines.Wanted(wanted.vm, "present", wanted.timeout, wanted.prefix, config, prepares=False)
         plan = self.machines.plan(machine, seen.machines)
         seen.machines.rows[wanted.vm] = {**row, "config": config}
         for step in plan.steps:
-            if isinstance(step, steps.WriteMachine):
+            if isinstance(step, made_steps.WriteMachine):
                 seen.machines.files[wanted.vm] = step.texts
         kept = ("units", "tool")
         return dataclasses.replace(
@@ -135,7 +139,7 @@ class Shares:
         found = list(config["shares"])
         at = next((index for index, share in enumerate(found) if share["tag"] == wanted.tag), len(found))
         found[at : at + 1] = [wanted.share] if wanted.share else []
-        return {**config, "shares": found}
+        return {**definition.DEFAULTS, **config, "shares": found}
 
     def without(self, failed: t.AbstractSet[str], seen: Seen) -> bool:
         """See Resource."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
+    by_hand,
     cloud_hypervisor,
     disks,
     firecracker,
     network,
+    overlays,
     places,
     qemu,
 )
@@ -28,11 +29,20 @@ from ansible_collections.microvm.host.plugins.module_utils._shares import virtio
 
 GIVE_UP = 30
 """Seconds that systemd leaves to a stop beyond the guest's own time."""
+ORDER_SECONDS = 30.0
+"""For systemctl, which only gives an order, and for programs that change users."""
 DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock")
 HIDDEN = ("/home", "/root", "/run/user")
+UNJAILED = ("CapabilityBoundingSet=", "RestrictNamespaces=yes")
+JAILED = (
+    "CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_CHROOT CAP_SETUID CAP_SETGID CAP_MKNOD CAP_CHOWN"
+    " CAP_DAC_OVERRIDE CAP_FOWNER",
+    "RestrictNamespaces=mnt",
+    "DeviceAllow=/dev/userfaultfd rwm",
+)
+"""What the jailer makes a jail with: device nodes, mounts and a root of its own; it keeps none of it."""
 HARDENING = """\
 NoNewPrivileges=yes
-CapabilityBoundingSet=
 ProtectSystem=strict
 PrivateTmp=yes
 ProtectClock=yes
@@ -43,7 +53,6 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_VSOCK
-RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -53,11 +62,10 @@ DevicePolicy=closed""".splitlines()
 
 def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
     """The words that start a machine, whatever runs it."""
-    if chosen.kind == "qemu":
-        return qemu.command_line(config, name, chosen)
     if chosen.kind == "firecracker":
         return firecracker.command_line(config, name, chosen)
-    return cloud_hypervisor.command_line(config, name, chosen)
+    hypervisor = qemu if chosen.kind == "qemu" else cloud_hypervisor
+    return network.with_files(config, name, hypervisor.command_line(config, name, chosen))
 
 
 def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[str]) -> str:
@@ -80,42 +88,53 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         "[Service]",
         "Type=exec",
         "Slice=microvm.slice",
-        "User=" + places.user(name),
-        "Group=" + names.GROUP,
+        *_user(name, chosen),
         "UMask=0007",
         "RuntimeDirectory=microvm/" + name,
         "RuntimeDirectoryMode=0750",
         "RuntimeDirectoryPreserve=yes",  # the sockets of its shares are there
         "StateDirectory=microvm/machines/%s/log" % name,
+        *(["StateDirectory=microvm/machines/%s/jail" % name] if chosen.jailer else []),
         "StateDirectoryMode=0750",
         "WorkingDirectory=" + places.logs(name),
         *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in _credentials(config).items()],
         *["ExecStartPre=+/usr/bin/systemctl --quiet is-active " + each for each in locks],
         *["ExecStartPre=+" + systemd.command_line(["/usr/bin/chgrp", names.GROUP, each]) for each in _devnodes(config)],
-        "ExecStartPre=/usr/bin/rm -f " + places.control_socket(name),
+        *["ExecStartPre=+" + systemd.command_line([systemd.TOOL, "vm-fresh", each]) for each in _emptied(config)],
+        "ExecStartPre=/usr/bin/rm -f %s %s" % (places.control_socket(name), places.vsock_socket(name)),
         "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
-        "ExecStart=" + systemd.command_line(command_line(config, name, chosen)),
+        *_log(name, chosen),
+        "ExecStart=" + systemd.command_line([*into_console(name, chosen), *command_line(config, name, chosen)]),
         *_balloon(config, name, chosen),
         "ExecStop=" + systemd.command_line(stop),
         "TimeoutStartSec=90",
         "TimeoutStopSec=%d" % (config["stop_timeout"] + GIVE_UP),
         "KillMode=mixed",
-        *_output(name, chosen),
         "Restart=" + config["restart_policy"],
         "RestartSec=5",
         "LimitNOFILE=1048576",
         *_limits(config),
+        *(JAILED if chosen.jailer else UNJAILED),
         *HARDENING,
-        *["DeviceAllow=%s rw" % device for device in _devices(config)],
+        *["DeviceAllow=%s %s" % (device, "rwm" if chosen.jailer else "rw") for device in _devices(config)],
         *_seen(config),
         "",
         "[Install]",
         "WantedBy=multi-user.target",
         "",
     ]
-    if chosen.accelerator == "kvm":
+    if chosen.accelerator == "kvm" and not chosen.jailer:
         lines.insert(lines.index("UMask=0007"), "SupplementaryGroups=kvm")
-    return network.made(lines)
+    return network.unit(lines)
+
+
+def _emptied(config: Config) -> list[str]:
+    return overlays.emptied(config["overlays"], config["disks"])
+
+
+def _user(name: str, chosen: Chosen) -> list[str]:
+    """The jailer is root, and becomes the machine's user in the jail."""
+    return [] if chosen.jailer else ["User=" + places.user(name), "Group=" + names.GROUP]
 
 
 def _devnodes(config: Config) -> list[str]:
@@ -128,11 +147,22 @@ def _credentials(config: Config) -> dict[str, str]:
     return {firecracker.METADATA: config["metadata"]} if config["metadata"] else dict(config["credentials"])
 
 
-def _output(name: str, chosen: Chosen) -> list[str]:
-    """Firecracker's standard output is the guest's console."""
+def into_console(name: str, chosen: Chosen) -> list[str]:
+    """The words before Firecracker's, whose standard output is the guest's console.
+
+    The machine's user opens the file. systemd would do that as root, and follow a link that this user has put there.
+    """
     if chosen.kind != "firecracker":
         return []
-    return ["StandardOutput=append:%s/console.log" % places.logs(name), "StandardError=journal"]
+    return ["/bin/sh", "-c", 'exec "$@" >>"$0"', places.logs(name) + "/console.log"]
+
+
+def _log(name: str, chosen: Chosen) -> list[str]:
+    """Firecracker's own log is made anew; that of the last start is kept beside it."""
+    if chosen.kind != "firecracker":
+        return []
+    words = ["/usr/bin/install", "--backup=simple", "--suffix=.old", "--group=" + names.GROUP, "--mode=0660"]
+    return ["ExecStartPre=" + systemd.command_line([*words, "/dev/null", firecracker.log_file(name)])]
 
 
 def _balloon(config: Config, name: str, chosen: Chosen) -> list[str]:
@@ -153,12 +183,14 @@ def lock_text(config: Config, name: str, mounts: t.Sequence[str]) -> str:
     """The service that holds the locks of the disks, from before the machine starts until after it ended.
 
     When it ends first, a lock is lost: the machine is killed at once; one that is asked to end writes out what it has.
+    It is killed twice: a service that failed may have been killed together with its ExecStopPost=.
     """
     lines = [
         "[Unit]",
         "Description=Locks of the disks of the microVM %s (microvm.host)" % name,
         "PartOf=" + places.unit(name),
         "StopWhenUnneeded=yes",
+        "OnFailure=" + places.lost_unit(name),
         *["Wants=" + each for each in mounts],
         *["After=" + each for each in mounts],
         "StartLimitIntervalSec=0",
@@ -167,7 +199,7 @@ def lock_text(config: Config, name: str, mounts: t.Sequence[str]) -> str:
         "Type=notify",
         "Slice=microvm.slice",
         "ExecStart=" + systemd.command_line(_locking(config, name)),
-        "ExecStopPost=-/usr/bin/systemctl kill --signal=KILL " + places.unit(name),
+        "ExecStopPost=" + _kill(name),
         "KillMode=mixed",  # to stop is for the one that waits for a signal, not for the one that holds the locks
         "TimeoutStartSec=150",
         "TimeoutStopSec=30",
@@ -177,7 +209,30 @@ def lock_text(config: Config, name: str, mounts: t.Sequence[str]) -> str:
         "LockPersonality=yes",
         "",
     ]
-    return network.made(lines)
+    return network.unit(lines)
+
+
+def lost_text(name: str) -> str:
+    """The service that kills the machine when that of its locks failed, in a control group of its own."""
+    lines = [
+        "[Unit]",
+        "Description=The microVM %s has lost its locks (microvm.host)" % name,
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "Slice=microvm.slice",
+        "ExecStart=" + _kill(name),
+        "TimeoutStartSec=30",
+        "NoNewPrivileges=yes",
+        "",
+    ]
+    return network.unit(lines)
+
+
+def _kill(name: str) -> str:
+    """The hypervisor may have ended by itself, which is no failure."""
+    return "-/usr/bin/systemctl kill --signal=KILL " + places.unit(name)
 
 
 def files(
@@ -196,9 +251,11 @@ def files(
         own = [disk["path"] for disk in config["disks"] if disk["volume"]]
         locked = sorted({unit for path in own for unit in mounts(path)})
         found[places.unit_file(places.lock_unit(name))] = lock_text(config, name, locked)
+        found[places.unit_file(places.lost_unit(name))] = lost_text(name)
     taps = network.unit_text(config, name)
     if taps is not None:
         found[places.unit_file(places.net_unit(name))] = taps
+    daemons = {}
     for share in _virtiofs(config):
         if daemon is None:
             raise ValueError("a virtiofs share without a daemon")
@@ -207,37 +264,30 @@ def files(
         argv = virtiofs.arguments(daemon, share)
         found[unit + ".socket"] = virtiofs.socket_text(machine, listen, places.user(name), share["tag"])
         found[unit + ".service"] = virtiofs.service_text(machine, argv, share, mounts(share["source"]))
+        daemons[share["tag"]] = (argv, share["source"] if share["read_only"] else "")
     if chosen.kind == "firecracker":
         text = json.dumps(firecracker.configuration(config, name, chosen.kernel), indent=2, sort_keys=True)
         found[firecracker.config_file(config, name)] = text + "\n"
-    found[os.path.join(places.directory(name), "run")] = _script(config, name, chosen)
+    found[os.path.join(places.directory(name), by_hand.RUN)] = _script(config, name, chosen)
+    if daemons:
+        found[os.path.join(places.directory(name), by_hand.VIRTIOFSD)] = by_hand.virtiofsd(name, daemons)
     return found
 
 
 def _script(config: Config, name: str, chosen: Chosen) -> str:
-    """For people: the machine in the foreground, as its own user, the console on the terminal."""
     words = command_line(config, name, chosen)
     if chosen.kind == "qemu":
         at = words.index("-chardev", words.index("chardev=stop,mode=control"))
         words = [*words[:at], "-serial", "mon:stdio", *words[at + 4 :]]
-    units = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
-    units += [places.net_unit(name)] if network.taps(config, name) else []
-    locks = [*_locking(config, name), "--", ""] if disks.written(config) else []
-    locked = " ".join(shlex.quote(word) if word else word for word in locks)
-    before = ["systemctl start " + " ".join(shlex.quote(unit) for unit in units)] if units else []
-    return "\n".join(
-        [
-            "#!/bin/sh",
-            "# Made by microvm.host. Runs the microVM %s in the foreground; as root, with the service stopped." % name,
-            "set -e",
-            "! systemctl -q is-active %s || { echo '%s runs'; exit 1; }" % (places.unit(name), places.unit(name)),
-            "install -d -m 0750 -o %s -g %s %s" % (places.user(name), names.GROUP, places.runtime(name)),
-            *before,
-            "exec %ssetpriv --reuid %s --regid %s --init-groups -- \\" % (locked, places.user(name), names.GROUP),
-            "    " + " ".join(shlex.quote(word) for word in words),
-            "",
-        ]
-    )
+    if chosen.kind == "firecracker":  # its log is for the terminal too
+        log = firecracker.log_file(name)
+        words = [word for index, word in enumerate(words) if log not in words[index : index + 2]]
+    locks = _locking(config, name) if disks.written(config) else []
+    tags = [share["tag"] for share in _virtiofs(config)]
+    net = bool(network.taps(config, name))
+    # The jailer is root, and becomes the machine's user by itself.
+    words = words if chosen.jailer else ["", *words]
+    return by_hand.machine(name, words, locks, net, tags, _devnodes(config))
 
 
 def _virtiofs(config: Config) -> list[dict[str, t.Any]]:
@@ -251,7 +301,8 @@ def _limits(config: Config) -> list[str]:
 
 def _devices(config: Config) -> list[str]:
     """The device nodes it may open: the usual ones, and disks that are none of our business but are block devices."""
-    return [*DEVICES, *sorted({disk["path"] for disk in config["disks"] if disk["path"].startswith("/dev/")})]
+    macvtap = ["char-macvtap"] if any(each["type"] == "macvtap" for each in config["interfaces"]) else []
+    return [*DEVICES, *macvtap, *sorted({disk["path"] for disk in config["disks"] if disk["path"].startswith("/dev/")})]
 
 
 def _seen(config: Config) -> list[str]:

@@ -127,6 +127,7 @@ def service_text(machine_unit: str, argv: t.Sequence[str], share: Share, after: 
         "[Unit]",
         "Description=virtiofsd of the share %s of %s" % (share["tag"], machine_unit),
         "PartOf=" + machine_unit,
+        "Before=" + machine_unit,  # so it ends behind it: a guest that is asked to stop still writes to its share
         *["Wants=" + each for each in after],
         *["After=" + each for each in after],
         "StartLimitIntervalSec=0",

@@ -112,7 +112,7 @@ CLOUD_HYPERVISOR: dict[str, Fields] = {
         "image_type": Field(("raw", "qcow2", "vhd", "vhdx")),
         **CLOUD_RATES,
     },
-    "--net": {"tap": Field(str), "mac": Field(str), **CLOUD_RATES},
+    "--net": {"tap": Field(str), "mac": Field(str), "num_queues": Field(int), **CLOUD_RATES},
     "--fs": {"tag": Field(str, True), "socket": Field(str, True)},
     "--vsock": {"cid": Field(int, True), "socket": Field(str, True)},
     "--balloon": {"size": Field("size", True), "deflate_on_oom": Field(SWITCH)},

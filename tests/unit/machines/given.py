@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._machines import definition
+from ansible_collections.microvm.host.plugins.module_utils._machines import definition, overlays
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 
@@ -28,6 +28,7 @@ def asked(name: str = "web1", **options: t.Any) -> definition.Config:
     for key, spec in (
         ("disks", definition.DISK),
         ("interfaces", definition.INTERFACE),
+        ("overlays", overlays.SPEC),
         ("shares", shares.SPEC),
     ):
         if key in item:

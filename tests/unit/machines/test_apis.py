@@ -56,7 +56,8 @@ def test_what_is_not_described_is_found() -> None:
 
 
 def test_cloud_hypervisor_s_command_line_is_as_described() -> None:
-    config = asked(hypervisor="cloud_hypervisor", **MORE, shares=SHARES[:1])
+    interfaces = [{**MORE["interfaces"][0], "queues": 2}]
+    config = asked(hypervisor="cloud_hypervisor", **{**MORE, "interfaces": interfaces}, shares=SHARES[:1])
     words = cloud_hypervisor.command_line(config, "web1", CLOUD)[1:]
     seen = set()
     for at in range(0, len(words), 2):
@@ -67,6 +68,7 @@ def test_cloud_hypervisor_s_command_line_is_as_described() -> None:
             assert apis.wrong(found, apis.CLOUD_HYPERVISOR[option], option) == []
     assert seen == {*apis.CLOUD_HYPERVISOR, *apis.CLOUD_HYPERVISOR_WORDS}
     assert "path=/srv/a.raw,readonly=off,image_type=raw,serial=disk0,bw_size=52428800" in " ".join(words)
+    assert ",num_queues=4," in " ".join(words)
 
 
 @pytest.mark.parametrize(

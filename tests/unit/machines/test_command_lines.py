@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
     cloud_hypervisor,
+    definition,
     firecracker,
     hypervisor,
     qemu,
@@ -101,6 +102,15 @@ def test_qemu_with_huge_pages_and_limits() -> None:
         assert (option, value) in found
 
 
+def test_qemu_with_several_queues() -> None:
+    config = asked(vcpus=2, interfaces=[{"mac": "02:00:00:00:00:01", "queues": 2}])
+    for chosen, more in ((TCG, ""), (TCG._replace(bus="pci"), ",vectors=6")):
+        found = pairs(qemu.command_line(config, "web1", chosen))
+        device = f"virtio-net-{chosen.bus},netdev=net0,mac=02:00:00:00:00:01,mq=on{more}"
+        assert ("-netdev", f"tap,id=net0,ifname={TAP},script=no,downscript=no,queues=2") in found
+        assert ("-device", device) in found
+
+
 def test_qemu_of_red_hat_has_pci() -> None:
     config = asked(disks=[{"path": "/srv/a.raw"}], interfaces=[{"type": "user"}], shares=SHARES[:1])
     words = qemu.command_line(config, "web1", KVM._replace(binary="/usr/libexec/qemu-kvm", bus="pci"))
@@ -155,10 +165,37 @@ def test_firecracker() -> None:
     }
     file = firecracker.config_file(config, "web1")
     assert firecracker.command_line(config, "web1", FIRECRACKER) == [
-        *"/usr/bin/firecracker --id web1 --api-sock /run/microvm/web1/control.sock --config-file".split(),
+        *"/usr/bin/firecracker --id web1 --log-path /var/lib/microvm/machines/web1/log/firecracker.log".split(),
+        *"--api-sock /run/microvm/web1/control.sock --config-file".split(),
         file,
     ]
     assert firecracker.config_file(asked(hypervisor="firecracker"), "web1") != file
+
+
+@pytest.mark.parametrize("kind", ["qemu", "firecracker", "cloud_hypervisor"])
+def test_a_guest_is_told_where_to_say_that_it_is_ready(kind: str) -> None:
+    config = asked(hypervisor=kind, vsock=5, notify=True, kernel_args="quiet")
+    told = "systemd.set_credential=vmm.notify_socket:vsock-stream:2:10005 quiet"
+    assert " ".join(definition.guest_args(config)) == told
+    assert "systemd." not in " ".join(definition.guest_args(asked(hypervisor=kind, vsock=5)))
+
+
+def test_firecracker_in_its_jail_is_brought_what_it_needs() -> None:
+    disks = [{"path": "/srv/a.raw"}, {"path": "/srv/b.raw", "read_only": True}]
+    options = {"disks": disks, "initrd": "/boot/initrd", "interfaces": [{}], "metadata": "/srv/web.json"}
+    config = asked("web.1", hypervisor="firecracker", **options)
+    assert firecracker.command_line(config, "web.1", FIRECRACKER._replace(jailer="/usr/bin/jailer")) == [
+        *"/usr/local/libexec/microvm/microvm-tool vm-jail --user mvm-web.1".split(),
+        *"--base /var/lib/microvm/machines/web.1/jail --id web-1 --jailer /usr/bin/jailer".split(),
+        *"--write /run/microvm/web.1 --write /var/lib/microvm/machines/web.1/log/firecracker.log".split(),
+        *f"--read {KERNEL} --read /boot/initrd".split(),
+        *["--read", firecracker.config_file(config, "web.1"), "--write", "/srv/a.raw", "--read", "/srv/b.raw"],
+        *"--copy /run/credentials/microvm@web.1.service/metadata -- /usr/bin/firecracker".split(),
+        *"--log-path /var/lib/microvm/machines/web.1/log/firecracker.log".split(),
+        *"--api-sock /run/microvm/web.1/control.sock --config-file".split(),
+        firecracker.config_file(config, "web.1"),
+        *"--metadata /run/credentials/microvm@web.1.service/metadata".split(),
+    ]
 
 
 def test_cloud_hypervisor() -> None:
@@ -180,6 +217,7 @@ def test_cloud_hypervisor() -> None:
 
 QEMU, RED_HAT = hypervisor.PATHS["qemu"]
 CH, FC = hypervisor.PATHS["cloud_hypervisor"][0], hypervisor.PATHS["firecracker"][0]
+JAILER = "/usr/bin/jailer"
 
 
 @pytest.mark.parametrize(
@@ -191,6 +229,8 @@ CH, FC = hypervisor.PATHS["cloud_hypervisor"][0], hypervisor.PATHS["firecracker"
         ({"accelerator": "tcg"}, {QEMU, "/dev/kvm"}, ("qemu", QEMU, "tcg", "device")),
         ({}, {CH, FC, "/dev/kvm"}, ("cloud_hypervisor", CH, "kvm", "device")),
         ({}, {FC, "/dev/kvm"}, ("firecracker", FC, "kvm", "device")),
+        ({}, {FC, JAILER, "/dev/kvm"}, ("firecracker", FC, "kvm", "device", "", JAILER)),
+        ({}, {QEMU, FC, JAILER, "/dev/kvm"}, ("qemu", QEMU, "kvm", "device")),
         ({"binary": "/opt/q", "hypervisor": "qemu"}, {"/opt/q"}, ("qemu", "/opt/q", "tcg", "device")),
         ({"shares": SHARES[:1]}, {FC, CH, "/dev/kvm"}, ("cloud_hypervisor", CH, "kvm", "device")),
         ({}, set(), "there is no"),

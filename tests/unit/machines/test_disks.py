@@ -15,7 +15,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import definition, disks
-from ansible_collections.microvm.host.plugins.module_utils._storage import backends, probe, volumes
+from ansible_collections.microvm.host.plugins.module_utils._storage import backends, probe, volume_seen, volumes
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 from tests.unit.machines.given import asked
 
@@ -53,9 +53,9 @@ def planned(
     config: definition.Config, starts: bool = True, running: str = "", taking: disks.Taking = disks.NONE
 ) -> Plan:
     """What the plan of the machine web1 has for its disks."""
-    light = volumes.Seen([], set())
+    light = volume_seen.Seen([], set())
     looked = disks.to_look_at(config, light, starts, 5, "")
-    seen = volumes.Seen(looked, set()) if looked else light
+    seen = volume_seen.Seen(looked, set()) if looked else light
     plan = Plan("web1", {}, {}, seconds=5)
     disks.prepare(plan, disks.placed(config, seen), "", seen, starts, running, taking)
     return plan
@@ -63,7 +63,7 @@ def planned(
 
 def test_where_volumes_are(folder: pathlib.Path) -> None:
     made(folder, "old")
-    seen = volumes.Seen([], set())
+    seen = volume_seen.Seen([], set())
     config = asked(root={"size": "1M"}, disks=[{"volume": "old"}, {"volume": "x", "backend": "gone"}, {"path": "/a"}])
     paths = [disk["path"] for disk in disks.placed(config, seen)["disks"]]
     assert paths == [f"{folder}/web1-root.raw", f"{folder}/old.raw", "", "/a"]
@@ -86,7 +86,7 @@ def test_a_volume_that_nobody_can_make_is_missed(folder: pathlib.Path) -> None:
 def test_one_that_is_there_is_left_alone_and_not_even_looked_at(folder: pathlib.Path) -> None:
     made(folder, "web1-root")
     config = asked(root={"size": "1M"})
-    assert disks.to_look_at(config, volumes.Seen([], set()), False, 5, "") == []
+    assert disks.to_look_at(config, volume_seen.Seen([], set()), False, 5, "") == []
     assert planned(config, starts=False).steps == [] == planned(config).steps
 
 
@@ -124,7 +124,7 @@ def test_a_volume_that_another_host_let_go_of_is_adopted(folder: pathlib.Path) -
 def test_a_volume_that_another_host_took_is_forgotten(folder: pathlib.Path) -> None:
     made(folder, "web1-root", "them")
     absent = Volume("web1-root", "absent", 5)
-    plan = volumes.Volumes().plan(absent, volumes.Seen([absent], set()))
+    plan = volumes.Volumes().plan(absent, volume_seen.Seen([absent], set()))
     assert plan.actions() == ["forget volume web1-root, which is that of hv2 now"]
 
 
@@ -140,14 +140,14 @@ def test_a_backend_that_is_gone_is_named(folder: pathlib.Path) -> None:
 def test_what_a_machine_has_is_not_deleted_under_it(folder: pathlib.Path) -> None:
     made(folder, "web1-root")
     made(folder, "other")
-    config = disks.placed(asked(root={}, disks=[{"volume": "other", "read_only": True}]), volumes.Seen([], set()))
+    config = disks.placed(asked(root={}, disks=[{"volume": "other", "read_only": True}]), volume_seen.Seen([], set()))
     put("machines", {"name": "web1", "config": config, "kind": "qemu", "accelerator": "tcg"})
     absent = Volume("web1-root", "absent", 5)
     with pytest.raises(HostError, match="is a disk of the machine web1") as refused:
-        volumes.Volumes().plan(absent, volumes.Seen([absent], set()))
+        volumes.Volumes().plan(absent, volume_seen.Seen([absent], set()))
     assert refused.value.kind == "in_use"
     plan = Plan("web1", {}, {}, seconds=5)
-    disks.delete(plan, config, volumes.Seen([absent], set()))
+    disks.delete(plan, config, volume_seen.Seen([absent], set()))
     assert plan.actions() == ["delete volume web1-root on local"]
 
 

@@ -38,6 +38,17 @@ def test_a_driver_that_is_missing(path: str) -> None:
     )
 
 
+def test_an_overlay_needs_its_driver(path: str, tmp_path: Path) -> None:
+    disk = {"volume": "upper", "serial": "upper"}
+    overlay = {"lower": "home", "upper": "upper", "mount_point": "/rw"}
+    config = asked(kernel=path, shares=[{**SHARE, "mount_point": "/home"}], disks=[disk], overlays=[overlay])
+    with pytest.raises(HostError, match="no CONFIG_OVERLAY_FS") as refused:
+        fit.refuse_unfit(config, TCG, "m.")
+    assert refused.value.field == "m.overlays"
+    (tmp_path / "config-6.12").write_text(CLOUD + "CONFIG_OVERLAY_FS=m\n")
+    assert fit.refuse_unfit(config, TCG, "m.")
+
+
 def test_no_virtio_mmio(path: str, tmp_path: Path) -> None:
     (tmp_path / "config-6.12").write_text("CONFIG_VIRTIO_PCI=y\n")
     with pytest.raises(HostError, match="no CONFIG_VIRTIO_MMIO"):
@@ -67,6 +78,16 @@ def test_huge_pages_that_are_not_there(path: str, tmp_path: Path, monkeypatch: p
         with pytest.raises(HostError, match="needs 32 huge pages of 2 MiB, this host has") as refused:
             fit.refuse_unfit(config, TCG, "m.")
         assert refused.value.field == "m.hugepages" and "vm.nr_hugepages=32" in refused.value.hint
+
+
+def test_qemu_needs_the_host_for_vsock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = asked(kernel=path, vsock=3)
+    monkeypatch.setattr(fit, "VHOST_VSOCK", "/nonexistent")
+    with pytest.raises(HostError, match="this host has no /nonexistent") as refused:
+        fit.refuse_unfit(config, TCG, "m.")
+    assert refused.value.field == "m.vsock" and fit.refuse_unfit(config, TCG._replace(kind="firecracker"), "m.")
+    monkeypatch.setattr(fit, "VHOST_VSOCK", path)
+    assert fit.refuse_unfit(config, TCG, "m.")
 
 
 def test_a_source_that_is_missing(path: str) -> None:

@@ -103,6 +103,7 @@ def test_read_only_is_for_the_host_to_keep(daemon: Daemon) -> None:
     text = virtiofs.service_text("microvm@web1.service", virtiofs.arguments(daemon, asked), asked, ["srv.mount"])
     assert "ReadOnlyPaths=/srv/home" in text.splitlines()
     assert "After=srv.mount" in text.splitlines() and "PartOf=microvm@web1.service" in text.splitlines()
+    assert "Before=microvm@web1.service" in text.splitlines(), "it would stop while its guest still writes"
     writable = virtiofs.service_text("m", ["x"], share(), [])
     assert "ReadOnlyPaths" not in writable
 

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Debian 12 host after site.yml, and after a reboot."""
+"""A Debian 12 host after site.yml, and after a reboot: storage, and a machine whose shares the C virtiofsd serves."""
 
 from __future__ import annotations
 
 from extensions.molecule.calls import call
-from extensions.molecule.managed import Managed
+from extensions.molecule.managed import Converge, Managed
 from tests.lab.daemon import wait_until
+
+CONSOLE = "/var/lib/microvm/machines/web1/log/console.log"
 
 
 def works(host: Managed) -> None:
@@ -28,8 +30,29 @@ def test_debian_12(hv1: Managed) -> None:
     works(hv1)
 
 
+def boots(host: Managed) -> int:
+    """How often the guest was ready."""
+    return int(host.sh(f"grep -c GUEST-READY {CONSOLE}"))
+
+
+def test_the_older_virtiofsd_serves_its_shares(hv1: Managed) -> None:
+    daemons = hv1.sh("ps -C virtiofsd -o args=")
+    assert "/usr/lib/qemu/virtiofsd --fd=3 -f -o source=/srv/files," in daemons
+    lines = hv1.sh(f"cat {CONSOLE}").split("\n")
+    assert "GUEST-WROTE /files" in lines and hv1.sh("cat /srv/files/back") == "from guest\n"
+    assert "GUEST-REFUSED /images" in lines, "a guest that mounts it writable can write"
+
+
+def test_a_host_that_has_everything_is_left_alone(converge: Converge) -> None:
+    done = converge("--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " changed=0 " in done.stdout, "its programs lie elsewhere than those of Debian 13"
+
+
 def test_reboot(hv1: Managed) -> None:
     path = hv1.backends()["nas"]["path"]
+    before = boots(hv1)
     hv1.host.reboot()
     wait_until(lambda: bool(hv1.mounts_on(path)), 40, "the backend to come back")
     works(hv1)
+    wait_until(lambda: boots(hv1) > before, 300, "the machine to come back", interval=1)

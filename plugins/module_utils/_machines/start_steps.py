@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The step that starts a machine, and tells why one does not run. Private to microvm.host."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import grp
+import json
+import os
+import pwd
+import stat
+import time
+import typing as t
+
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
+from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import control, places, unit
+
+if t.TYPE_CHECKING:
+    from ansible_collections.microvm.host.plugins.module_utils._machines import ready
+
+POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class StartMachine(Step):
+    """Start a machine that does not run and wait until its processors do.
+
+    ``disks``: path, whether to write, whether it is a volume. ``reload``: its units are new to systemd. ``wait_for``:
+    what its console must show, or empty. ``notify``: the vsock address of a guest that says when it is ready, or 0.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    disks: list[list[t.Any]]
+    reload: bool
+    wait_for: str
+    notify: int
+
+    def describe(self) -> str:
+        return "start the machine %s" % self.name
+
+    def apply(self, known: Known) -> deadline.Child:
+        if self.reload:
+            systemd.reload_units()
+        return deadline.Child(lambda send: self._start(), self.seconds, "starting the machine %s" % self.name)
+
+    def _start(self) -> Known:
+        if not self.notify:
+            return self._run(None)
+        from ansible_collections.microvm.host.plugins.module_utils._machines import ready
+
+        with ready.Listener(self.kind, self.name, self.notify) as guest:
+            return self._run(guest)
+
+    def _run(self, guest: ready.Listener | None) -> Known:
+        until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
+        for path, writable, ours in self.disks:
+            if ours:
+                give(path)
+            try_disk(path, writable, places.user(self.name))
+        console = places.logs(self.name) + "/console.log"
+        said = os.path.getsize(console) if os.path.exists(console) else 0
+        service = places.unit(self.name)
+        command.run(["systemctl", "reset-failed", service], unit.ORDER_SECONDS, True, (0, 1))
+        begun = "%.3f" % time.time()
+        command.run(["systemctl", "start", service], self.seconds, True, (0, 1))  # 1: the journal knows better why
+        while True:
+            state = _value(service, "ActiveState")
+            if state != "active":
+                raise failed_start(self.name, begun)
+            try:
+                if control.connect(self.kind, places.control_socket(self.name)).state() != "starting":
+                    break
+            except HostError:  # it does not listen yet, or waits for a share's daemon
+                if time.monotonic() >= until:
+                    raise failed_start(self.name, begun) from None
+            time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
+        while self.wait_for and not _says(console, said, self.wait_for):
+            self._refuse_late(until, "its console did not say %r" % self.wait_for, console)
+            time.sleep(POLL_SECONDS)  # nobody tells of what is written to a file
+        while guest is not None and not guest.hears(POLL_SECONDS):
+            self._refuse_late(until, "its guest did not say over vsock that it is ready", console)
+        return {"started": True}
+
+    def _refuse_late(self, until: float, lacks: str, console: str) -> None:
+        """Raise HostError ``timeout`` when it is too late, or the machine is gone."""
+        if time.monotonic() >= until or _value(places.unit(self.name), "ActiveState") != "active":
+            text = "the machine %s was started, but %s" % (self.name, lacks)
+            raise HostError("timeout", text, "%s shows what it said; a longer timeout may help" % console)
+
+    def undo(self, known: Known) -> None:
+        """What this step started goes; nobody in it has worked yet."""
+        if not os.path.exists(places.unit_file(places.unit(self.name))):
+            return
+        command.run(["systemctl", "kill", "--signal=KILL", places.unit(self.name)], unit.ORDER_SECONDS, True, (0, 1, 5))
+        units = [places.unit(self.name), places.lock_unit(self.name)]
+        command.run(["systemctl", "stop", *units], unit.ORDER_SECONDS, True, (0, 1, 5))
+        command.run(["systemctl", "reset-failed", places.unit(self.name)], unit.ORDER_SECONDS, True, (0, 1, 5))
+
+
+def _says(console: str, begin: int, text: str) -> bool:
+    """Whether a console said something behind ``begin``."""
+    try:
+        with open(console, "rb") as file:
+            file.seek(begin)
+            return text.encode() in file.read()
+    except FileNotFoundError:
+        return False
+
+
+def give(path: str) -> None:
+    """Let the machines' group have a volume.
+
+    A file was made before there was such a group; a device belongs to root again whenever udev makes it.
+    """
+
+    def work() -> bool:
+        group = grp.getgrnam(names.GROUP).gr_gid
+        found = os.stat(path)
+        if found.st_gid != group and (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+            with contextlib.suppress(PermissionError):  # a server that does not let root: trying the disk tells
+                os.chown(path, -1, group)
+        return True
+
+    with contextlib.suppress(FileNotFoundError):  # so does that
+        deadline.call(work, unit.ORDER_SECONDS, "opening the disk %s" % path)
+
+
+def _value(service: str, key: str) -> str:
+    return command.run(
+        ["systemctl", "show", "--value", "--property=" + key, service], unit.ORDER_SECONDS, False
+    ).strip()
+
+
+def failed_start(name: str, since: str) -> HostError:
+    """Why a machine does not run: what its hypervisor said, out of the journal."""
+    words = ["journalctl", "--unit", places.unit(name), "--unit", places.fs_unit(name, "*")]
+    words += ["--unit", places.lock_unit(name), "--since", "@" + since, "--output=cat", "--lines=40"]
+    lines = command.run([*words, "--no-pager", "--quiet"], unit.ORDER_SECONDS, writes=False).splitlines()
+    refused = [line for line in lines if line.startswith('{"event": "not locked"')]
+    if refused:
+        event = json.loads(refused[-1])
+        return HostError.unpacked({**event["error"], "message": event["message"]})
+    systemds = ('{"event": ', "microvm@", "microvm-fs@", "microvm-lock@", "Starting ", "Started ", "Stopp")
+    said = [line for line in lines if line.strip() and not line.startswith(systemds)]
+    text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
+    hint = "journalctl -u %s has all of it" % places.unit(name)
+    return HostError("refused", text, hint, stderr="\n".join(said[-20:]))
+
+
+def try_disk(path: str, writable: bool, user: str) -> None:
+    """Open a disk as the machine's user will, in a process of its own. Raises HostError naming disk and user."""
+    entry = pwd.getpwnam(user)
+
+    def work() -> bool:
+        os.setgroups([entry.pw_gid])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        try:
+            os.close(os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC))
+        except FileNotFoundError:
+            hint = "make it, or its backend is not mounted"
+            raise HostError("not_found", "there is no disk %s" % path, hint) from None
+        except PermissionError:
+            verb = "write to" if writable else "read"
+            text = "the user %s may not %s the disk %s" % (user, verb, path)
+            hint = "give it to the group %s with mode 0660, and let that group into its directory" % names.GROUP
+            raise HostError("refused", text, hint) from None
+        except OSError as error:
+            raise files.from_os(error, "opening the disk %s" % path) from None
+        return True
+
+    deadline.call(work, unit.ORDER_SECONDS, "opening the disk %s" % path)

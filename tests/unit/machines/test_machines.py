@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 microvm.host contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines as a resource: what is left of one that could not be started, and how it goes."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import pytest
+
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan, ReloadUnits
+from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
+from ansible_collections.microvm.host.plugins.module_utils._host import systemd
+from ansible_collections.microvm.host.plugins.module_utils._machines import machines, made_steps, places
+
+
+@pytest.fixture(name="host")
+def a_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A host without machines, whose directories are temporary."""
+    reading = functools.partial(registry.reading, str(tmp_path / "registry.db"))
+    monkeypatch.setattr(registry, "reading", reading)
+    monkeypatch.setattr(places, "BASE", str(tmp_path / "machines"))
+    monkeypatch.setattr(places, "RUN", str(tmp_path / "run"))
+    monkeypatch.setattr(systemd, "DIRECTORY", str(tmp_path))
+    return tmp_path
+
+
+def removal() -> Plan:
+    def no_tool() -> Tool:
+        raise AssertionError("a removal needs no tool")
+
+    resource = machines.Machines(no_tool)
+    wanted = resource.removal("web1")
+    return resource.plan(wanted, resource.observe([wanted]))
+
+
+def test_what_a_start_left_that_was_taken_back_is_removed(host: pathlib.Path) -> None:
+    assert removal().steps == []
+    log, sockets, home = host / "machines/web1/log", host / "run/web1", host / "machines/web1/home"
+    for folder in (log, sockets, home):
+        folder.mkdir(parents=True)
+    (log / "console.log").write_text("it did not start")
+    plan = removal()
+    assert plan.before == {"files": [str(sockets), str(log)]} and plan.after == {}
+    for step in plan.steps:
+        step.apply({})
+        if not isinstance(step, ReloadUnits):
+            step.finish({})
+    assert home.is_dir() and not log.exists() and not sockets.exists(), "a directory of the user's stays"
+    assert removal().steps == []
+
+
+def test_a_first_start_that_is_taken_back_leaves_the_log_alone(
+    host: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "reload_units", lambda: None)
+    unit, log, sockets = host / "microvm@web1.service", host / "machines/web1/log", host / "run/web1"
+    for previous, left in ((None, False), ("before", True)):
+        step = made_steps.WriteMachine("web1", {str(unit): "now"}, {str(unit): previous}, False, False, "0")
+        for folder in (log, sockets):
+            folder.mkdir(parents=True, exist_ok=True)
+        if previous:
+            unit.write_text(previous)
+        step.apply({})
+        step.undo({})
+        assert unit.exists() is left and sockets.exists() is left and log.is_dir()
