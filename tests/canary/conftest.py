@@ -19,7 +19,7 @@ from tests.machines import guests
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """One prepared host with a guest to run, and the servers."""
-    with borrow("canary", servers=["smb", "iscsi"], machines=True) as lab:
+    with borrow("canary", servers=["smb", "iscsi"], machines=True, bytecode=True) as lab:
         guests.install(lab.hosts[snapshot.HOST])
         yield lab
         for server in lab.servers.values():

@@ -205,6 +205,8 @@ def _machine_shares(what: str, state: str, begin: tuple[Arguments, ...], row: bo
     return Case("virtiofs_share", what, tuple(items), {"state": state}, (("microvm", {"machines": machines}),))
 
 
+SMALLER: Arguments = {"root": {"size": "1MiB"}, "balloon": True}
+LARGER: Arguments = {"root": {"size": "2MiB"}, "balloon": True, "balloon_target": "48MiB"}
 MOUNTED = {"mounted": True, "unit": True}
 GONE = {"mounted": False, "unit": False, "row": False}
 NFS = MOUNTED
@@ -311,7 +313,9 @@ CASES = (
     _machines("paused before", "started", ({"state": "paused"},)),
     _machines("started before", "stopped", ({},)),
     _machines("started before", "paused", ({},)),
+    _machines("whose disks and memory change as it runs", "started", (SMALLER,), **LARGER),
     _machines("started before", "absent", ({},), row=False),
+    _machines("with its volumes", "absent", ({},), row=False, delete_volumes=True),
     _machine_shares("new", "present", ()),
     _machine_shares("edited", "present", ({},), read_only=True),
     _machine_shares("was there", "absent", ({},), row=False),

@@ -18,7 +18,7 @@ from tests.machines import guests
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """One prepared host with guests to run; an NFS, an SMB and an iSCSI server."""
-    with borrow("contract", servers=["nfs", "smb", "iscsi"], machines=True) as lab:
+    with borrow("contract", servers=["nfs", "smb", "iscsi"], machines=True, bytecode=True) as lab:
         snapshot.install(lab.hosts[snapshot.HOST])
         guests.install(lab.hosts[snapshot.HOST])
         yield lab

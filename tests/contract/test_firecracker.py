@@ -5,23 +5,31 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
-import re
+import os
+import pwd
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.microvm.host.plugins.module_utils._host import mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import (
     control,
     definition,
     firecracker,
     hypervisor,
+    jail,
+    network,
     places,
+    ready,
     stop,
+    unit,
 )
 from ansible_collections.microvm.host.plugins.modules import microvm
 from tests.lab import LabError
@@ -31,48 +39,70 @@ from tests.machines import firecracker as real
 pytestmark = pytest.mark.skipif(not real.KVM.exists(), reason="Firecracker needs /dev/kvm, which this machine lacks")
 MIB = 1 << 20
 SECONDS = 30
-LOGGED = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+ \[[^\]\n]*\] .*\n")
-"""A line of Firecracker's own."""
 STARTS = 6
+SAID = "TOY-GUEST-READY\nTOY-GUEST-OFF\n"
+"""A console that only the guest writes to."""
 LIMITS = {"bandwidth_limit": "1MiB", "iops_limit": 100}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+TOOL = [
+    sys.executable,
+    "-c",
+    "from ansible_collections.microvm.host.plugins.module_utils._tool import main; raise SystemExit(main.main('test'))",
+]
 BUCKETS = {"bandwidth": 1 << 20, "ops": 100}
 
 
 class Machine:
     """A definition as the module has it, and the Firecracker that runs it."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, jailed: bool = False, guest: Path = real.GUEST, **options: Any) -> None:
         self.name = "web1"
         self.disk = folder / "disk.raw"
         self.disk.write_bytes(bytes(MIB))
-        real.guest(folder / "toy")
+        self.disk.chmod(0o666)
+        real.guest(folder / "toy", guest)
         item = {key: option.get("default") for key, option in microvm.ITEM.items()}
         disk = {key: option.get("default") for key, option in definition.DISK.items()}
         item.update(hypervisor="firecracker", kernel=str(folder / "toy"), memory="64MiB", vsock=3, balloon=True)
         item.update(disks=[{**disk, "path": str(self.disk), **LIMITS}], **options)
         self.config = definition.asked(item, self.name, "")
-        for path in (places.runtime(self.name), places.logs(self.name)):
-            Path(path).mkdir(parents=True)
+        for path in (places.runtime(self.name), places.logs(self.name), places.jail(self.name)):
+            Path(path).mkdir(parents=True, exist_ok=True)
         Path(firecracker.config_file(self.config, self.name)).write_text(
             json.dumps(firecracker.configuration(self.config, self.name))
         )
         binary = str(real.binaries() / "firecracker")
-        chosen = hypervisor.Chosen("firecracker", binary, "kvm", "device")
-        hypervisor.refuse_old(chosen)
+        jailer = str(real.binaries() / "jailer") if jailed else ""
+        self.chosen = hypervisor.Chosen("firecracker", binary, "kvm", "device", jailer=jailer)
+        hypervisor.refuse_old(self.chosen)
         self.console = Path(places.logs(self.name), "console.log")
+        self.log = Path(firecracker.log_file(self.name))
         self.control = control.Firecracker(places.control_socket(self.name))
-        self.words = firecracker.command_line(self.config, self.name, chosen)
+        words = firecracker.command_line(self.config, self.name, self.chosen)
+        self.words = [*TOOL, *words[1:]] if jailed else words
+        self.net = (network.unit_text(self.config, self.name) or "").splitlines() if jailed else []
+        self.network("ExecStart=")
         self.start(self.words)
 
+    def network(self, key: str) -> None:
+        """Run what the service of its taps has under this key."""
+        for line in self.net:
+            if line.startswith(key):
+                subprocess.run(line.removeprefix(key).lstrip("-").split(), check=True)
+
     def start(self, words: list[str]) -> None:
-        """Run a Firecracker."""
+        """Run a Firecracker, with what the machine's service does before: its log anew, no sockets of a run before."""
+        for left in (places.control_socket(self.name), places.vsock_socket(self.name)):
+            Path(left).unlink(missing_ok=True)
+        self.log.write_text("")
+        self.log.chmod(0o666)
+        words = [*unit.into_console(self.name, self.chosen), *words]
         with self.console.open("wb") as output:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=output, env=ENVIRONMENT)
 
     def said(self) -> str:
-        """What the guest said; and, of lines of its own, Firecracker, which writes them into those of the guest."""
-        text = self.console.read_text(errors="replace")
-        return LOGGED.sub("", text) + "".join(LOGGED.findall(text))
+        """What the guest said, and Firecracker's last words."""
+        return self.console.read_text(errors="replace")
 
     def wait_ready(self) -> None:
         """Until the guest runs. Where KVM itself runs in a virtual machine, a guest now and then does not begin."""
@@ -96,8 +126,6 @@ class Machine:
         """As by a power loss."""
         self.process.kill()
         self.process.wait()
-        for left in Path(places.runtime(self.name)).iterdir():
-            left.unlink()
 
 
 @pytest.fixture
@@ -114,6 +142,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield make
     for each in made:
         each.end()
+        each.network("ExecStopPost=")
 
 
 def test_it_runs_what_is_generated_and_stops_when_asked(machine: Callable[..., Machine]) -> None:
@@ -126,8 +155,37 @@ def test_it_runs_what_is_generated_and_stops_when_asked(machine: Callable[..., M
     assert it.control.state() == "paused"
     it.control.resume()
     assert stop.gracefully("firecracker", it.control.path, SECONDS) == "powered off"
-    assert it.process.wait(SECONDS) == 0 and "TOY-GUEST-OFF" in it.said()
+    assert it.process.wait(SECONDS) == 0 and it.said() == SAID and "Running Firecracker" in it.log.read_text()
     assert stop.gracefully("firecracker", it.control.path, 1) == "gone"
+
+
+def test_it_runs_in_its_jail_as_its_own_user(
+    machine: Callable[..., Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "user", lambda name: "nobody")
+    monkeypatch.setattr(places, "credential", lambda name, key: str(tmp_path / key))
+    (tmp_path / "metadata").write_text('{"role": "web"}')
+    (tmp_path / "metadata").chmod(0o400)
+    interface = {key: option.get("default") for key, option in definition.INTERFACE.items()}
+    before = mounts.table()
+    it = machine(jailed=True, interfaces=[interface], metadata=str(tmp_path / "metadata"))
+    it.wait_ready()
+    process = Path("/proc", str(it.process.pid))
+    nobody = pwd.getpwnam("nobody")
+    assert (process.stat().st_uid, process.stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
+    assert "CapEff:\t0000000000000000" in (process / "status").read_text()
+    assert (process / "cgroup").read_text() == Path("/proc/self/cgroup").read_text()
+    inside = {each.path for each in mounts.table(str(it.process.pid))}
+    assert {str(it.disk), places.runtime("web1"), str(tmp_path / "toy")} <= inside and "/home" not in inside
+    assert not {"etc", "home", "usr"} & set(os.listdir(process / "root"))
+    assert it.control.order("GET", "/mmds") == {"role": "web"}
+    it.disk.write_bytes(bytes(2 * MIB))
+    it.control.grow_disk("disk0", str(it.disk), 2 * MIB)
+    assert stop.gracefully("firecracker", it.control.path, SECONDS) == "powered off"
+    assert it.process.wait(SECONDS) == 0 and it.said() == SAID and "Running Firecracker" in it.log.read_text()
+    assert mounts.table() == before, "mounts are left"
+    jail.clear(places.jail("web1"))
+    assert it.disk.stat().st_size == 2 * MIB and os.listdir(places.jail("web1")) == []
 
 
 def test_disk_and_balloon_change_while_it_runs(machine: Callable[..., Machine]) -> None:
@@ -160,6 +218,20 @@ def test_it_has_its_tap_its_limits_and_its_metadata(
     assert it.control.order("GET", "/mmds") == {"role": "web"}
 
 
+@pytest.mark.parametrize("jailed", [False, True])
+def test_its_guest_says_over_vsock_that_it_is_ready(
+    machine: Callable[..., Machine], jailed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    monkeypatch.setattr(places, "user", lambda name: nobody.pw_name)
+    monkeypatch.setattr(names, "GROUP", grp.getgrgid(nobody.pw_gid).gr_name)
+    with ready.Listener("firecracker", "web1", 3) as listener:
+        it = machine(jailed=jailed, guest=real.TELLING_GUEST, notify=True)
+        it.wait_ready()
+        wait_until(lambda: listener.hears(0.1), SECONDS, "its guest to say that it is ready")
+    assert ":10003" in it.control.order("GET", "/vm/config")["boot-source"]["boot_args"]
+
+
 def test_a_snapshot_goes_on_in_another_process(machine: Callable[..., Machine], tmp_path: Path) -> None:
     it = machine()
     it.wait_ready()
@@ -167,7 +239,8 @@ def test_a_snapshot_goes_on_in_another_process(machine: Callable[..., Machine], 
     files = {"snapshot_path": str(tmp_path / "state"), "mem_file_path": str(tmp_path / "memory")}
     it.control.order("PUT", "/snapshot/create", {"snapshot_type": "Full", **files})
     it.end()
-    it.start([str(real.binaries() / "firecracker"), "--api-sock", it.control.path])
+    log = ["--log-path", str(it.log)]
+    it.start([str(real.binaries() / "firecracker"), "--api-sock", it.control.path, *log])
     wait_until(it.listens, SECONDS, "Firecracker to listen")
     memory = {"backend_type": "File", "backend_path": files["mem_file_path"]}
     again = {"snapshot_path": files["snapshot_path"], "mem_backend": memory, "resume_vm": True}

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import KINDS
+from tests import demo
 from tests.contract import snapshot
 from tests.contract.controller import Controller, Task
-from tests.demo import BACKENDS
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
 from tests.lab import Host, Lab, NfsServer, counts
@@ -239,12 +239,16 @@ EVERYTHING = {
 """What leaves something of each sort on a host."""
 
 
-def test_the_table_of_the_demo_is_as_shown(controller: Controller) -> None:
-    playbook(controller, "microvm.host.site", json.dumps({"storage_backends": BACKENDS}))
+def test_the_demo_is_as_shown(controller: Controller, nas: NfsServer, host: Host) -> None:
+    """Its table, and what its machine says."""
+    demo.prepare(host, nas)
+    playbook(controller, "microvm.host.site", json.dumps(demo.WANTED))
     said = playbook(controller, "microvm.host.report", "{}")
     rows = [" ".join(re.split(r"[ \",]+", line.strip(' ",'))) for line in said.splitlines()]
-    (shown,) = blocks("The demo", "text")
-    for line in shown.splitlines():
+    table, console = blocks("The demo", "text")
+    assert demo.spoken(host) == console
+    (nas.data("rw2") / "hello").unlink()
+    for line in table.splitlines():
         pattern = re.sub(r"[\d.]+ [KMGT]iB", "SIZE", " ".join(re.split(r"[ ,]+", line)))
         assert any(re.fullmatch(re.escape(pattern).replace("SIZE", r"[\d.]+ [KMGT]iB"), row) for row in rows), line
 
@@ -341,6 +345,7 @@ def three(lab: Lab) -> Iterator[Lab]:
     lab = Lab.up(name, hosts=3, servers=["nfs", "smb", "iscsi"], prepared=True, suite="bookworm")
     try:
         for host in lab.hosts.values():
+            host.keep_bytecode()
             host.ssh(f"echo admin:{PASSWORD} | chpasswd; sed -i s/NOPASSWD:// $(grep -l ^admin /etc/sudoers.d/*)")
         yield lab
     finally:
