@@ -13,14 +13,17 @@ an error that the call answers from then on in place of the kill}, {"do": "snaps
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
 import os
+import pwd
 import runpy
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -38,7 +41,7 @@ UNITS = "/etc/systemd/system"
 TOOL = "/usr/local/libexec/microvm"
 LARGE = 65536
 """Of a file with more bytes the digest is enough."""
-RUN_SECONDS = 60.0
+RUN_SECONDS = 120.0
 CALLS = (
     "openat,write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,"
     "linkat,fsync,fdatasync,copy_file_range,ftruncate,fallocate,fchmod,fchown,chmod,chown,fsopen,fsconfig,fsmount,move_mount,mount,fspick,"
@@ -201,9 +204,16 @@ def files_below(top: str, points: set[str]) -> t.Iterator[tuple[str, str]]:
         if top not in points:
             for name in sorted(os.listdir(top)):
                 yield from files_below(os.path.join(top, name), points)
+    elif stat.S_ISSOCK(os.stat(top).st_mode):
+        yield top, "socket"
     else:
         data = Path(top).read_bytes()
-        yield top, hashlib.sha256(data).hexdigest() if len(data) > LARGE else data.decode(errors="replace")
+        if top.endswith("/console.log"):
+            yield top, "what a guest said"
+        elif "/.microvm/locks/" in top:
+            yield top, "held" if data.strip(b" \0") else "free"
+        else:
+            yield top, hashlib.sha256(data).hexdigest() if len(data) > LARGE else data.decode(errors="replace")
 
 
 def registry() -> dict[str, t.Any]:
@@ -252,11 +262,33 @@ def snapshot() -> dict[str, t.Any]:
         del row["id"], row["shown"]  # a number, and a measurement
     for row in rows.get("mount_users", ()):
         row["mount"] = paths.get(row["mount"])
-    return {"mounts": mounts, "files": files, "registry": rows}
+    return {"mounts": mounts, "files": files, "registry": rows, "machines": machines()}
+
+
+def machines() -> dict[str, list[str]]:
+    """What machines have beside files: units that are active, users and the programs that these run, interfaces."""
+    words = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,failed", "microvm*@*"]
+    shown = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    users = {entry.pw_uid: entry.pw_name for entry in pwd.getpwall() if entry.pw_name.startswith("mvm-")}
+    programs = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if path.stat().st_uid in users:
+                programs.append((path / "comm").read_text().strip())
+    return {
+        "units": sorted(" ".join(line.split()[:4]) for line in shown.splitlines()),
+        "users": sorted(users.values()),
+        "programs": sorted(programs),
+        "taps": sorted(name for name in os.listdir("/sys/class/net") if name.startswith("mv")),
+    }
 
 
 def wipe() -> dict[str, t.Any]:
     """A host that never heard of the collection."""
+    for words in (["kill", "--signal=KILL", "microvm@*"], ["stop", "microvm*@*"], ["reset-failed", "microvm*@*"]):
+        subprocess.run(["systemctl", *words], check=False, stderr=subprocess.DEVNULL)
+    for user in machines()["users"]:
+        subprocess.run(["userdel", user], check=True)
     subprocess.run(
         ["systemctl", "stop", "docker-nfsd.socket", "docker-nfsd.service"], check=False, stderr=subprocess.DEVNULL
     )

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.rig import Rig
-from tests.lab import Lab, borrow
+from tests.lab import IscsiServer, Lab, borrow
+from tests.machines import guests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +26,7 @@ def lab() -> Iterator[Lab]:
     """Two hosts that can run machines; three NFS servers and a kernel's, an SMB and an iSCSI server."""
     servers = ["nfs", "nfs", "nfs", "knfsd", "smb", "iscsi"]
     with borrow("faults", hosts=2, servers=servers, machines=True) as lab:
+        guests.install(lab.hosts["hv1"])
         yield lab
 
 
@@ -38,6 +40,15 @@ def rig(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def other(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """One on the second host."""
     yield from agent_on(lab, "hv2", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def san(lab: Lab) -> Iterator[IscsiServer]:
+    """The iSCSI server; its disks are blank again afterwards."""
+    server = lab.servers["san1"]
+    assert isinstance(server, IscsiServer)
+    yield server
+    server.blank_all()
 
 
 def agent_on(lab: Lab, name: str, scratch: pytest.TempPathFactory) -> Iterator[Rig]:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.operations import Pair
+from tests.faults.operations import SHELL, Pair
 from tests.faults.points import Event, hit, points
 from tests.faults.rig import Rig
 from tests.lab import NfsServer, SmbServer
@@ -23,6 +24,7 @@ EXPORTS, SHARES = ("rw", "rw2"), ("vms",)
 
 BASES = ("/var/lib/microvm", "/var/lib/microvm/mounts", "/run/microvm")
 """Directories of the collection as a whole: there or not, that is no state of a resource."""
+KEPT_IMAGE = re.compile(r"/\.microvm/images(/[0-9a-f]{64}\.raw)?$")
 TOOL = "/usr/local/libexec/microvm"
 TOOL_PARTS = 5
 """Its directory, the file, the link to it, the unit, the link that has it started."""
@@ -72,7 +74,10 @@ class Stage:
         for directory in self.served().values():
             empty(directory)
         for module, args in self.pair.given:
-            self.run(module, args)
+            if module == SHELL:
+                self.rig.host.ssh(args["command"])
+            else:
+                self.run(module, args)
         for forward in (True, False):
             self.step(forward)
 
@@ -170,7 +175,8 @@ class Stage:
             self.check("after the change that had been killed", not wanted)
             self.run(*self.pair.call(wanted))
         self.check("after the next run", wanted)
-        assert self.run(*self.pair.call(wanted))["result"]["changed"] is False, "the run after that changes something"
+        again = self.run(*self.pair.call(wanted))["result"]
+        assert again["changed"] is self.pair.acts, "the run after that changes something"
         return True
 
 
@@ -190,7 +196,7 @@ def like(state: State, other: State) -> bool:
 
 
 def comparable(state: State) -> State:
-    """The state without what outlives a backend: its directory, its marker, the host tool. Parts of them stay in."""
+    """The state without what outlives backend and volume: marker, kept images, the host tool. Parts of them stay in."""
     server = {
         export: {} if set(names) == {".microvm", ".microvm/backend.json"} else names
         for export, names in state["server"].items()
@@ -200,11 +206,13 @@ def comparable(state: State) -> State:
         folder = os.path.dirname(marker)
         for path in (marker, folder, os.path.dirname(folder)):
             files.pop(path, None)
+    files = {path: what for path, what in files.items() if not KEPT_IMAGE.search(path)}
     tool = {path for path in files if path.startswith(TOOL) or path.endswith("/microvm-recover.service")}
     if len(tool) == TOOL_PARTS:
         files = {path: what for path, what in files.items() if path not in tool}
     tables = {name: rows for name, rows in state["registry"].items() if rows and name != "integrity"}
-    return {"mounts": state["mounts"], "files": files, "registry": tables, "server": server}
+    machines = state["machines"]
+    return {"mounts": state["mounts"], "files": files, "registry": tables, "server": server, "machines": machines}
 
 
 def leftovers(state: State) -> bool:

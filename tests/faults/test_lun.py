@@ -9,17 +9,19 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.faults.points import Event, hit, points
 from tests.faults.rig import Rig
-from tests.lab import IscsiServer, Lab, LabError, counts
+from tests.faults.tally import Tally
+from tests.lab import IscsiServer, LabError
 from tests.lab.daemon import wait_until
 
 Arguments = dict[str, Any]
 Answer = dict[str, Any]
+Chosen = TypeVar("Chosen")
 
 LUN: Arguments = {
     "name": "lun",
@@ -35,7 +37,7 @@ LUN: Arguments = {
 }
 ABSENT: Arguments = {"name": "lun", "state": "absent"}
 ROTATED = "lab-secret-24"
-SHARE = 5
+SHARE = 6
 """A sample has as many kill points of LUNs as one of all else divided by this."""
 LABEL = b"LABELONE"
 """LVM's mark of a physical volume, in one of the first sectors."""
@@ -55,15 +57,6 @@ dmsetup remove_all
 if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode session --logout >/dev/null; fi
 rm -rf /var/lib/iscsi/nodes /var/lib/iscsi/static /etc/systemd/system/lvm-activate-*
 """
-
-
-@pytest.fixture(scope="module")
-def san(lab: Lab) -> Iterator[IscsiServer]:
-    """The server; its disks are blank again afterwards."""
-    server = lab.servers["san1"]
-    assert isinstance(server, IscsiServer)
-    yield server
-    server.blank_all()
 
 
 def fresh(rig: Rig, san: IscsiServer) -> None:
@@ -128,11 +121,23 @@ class Place:
         self.serve(args)
         return run(self.rig, args, **more)
 
-    def kill(self, args: Arguments, event: Event) -> bool:
-        """Run the module and kill it; False when the run took another course."""
-        self.serve(args)
-        answer = self.rig.run("iscsi_lvm", args, kill=[event.role, event.call, event.count])
-        return (hit(answer["trace"]) or "").startswith(event.call)
+    def aimed_at(self, operation: Operation, event: Event, instead: bool) -> Iterator[bool]:
+        """Kill after kill, whether it hit; then all must be well. Counted anew for each: a run varies."""
+        while True:
+            before = self.begin(operation)
+            self.serve(operation.call)
+            answer = self.rig.run("iscsi_lvm", operation.call, kill=[event.role, event.call, event.count])
+            came = hit(answer["trace"]) == f"{event.call} {event.where}"
+            if came:
+                self.end(operation, instead, before)
+            yield came
+            event = {each.key: each for each in self.traced(operation)}.get(event.key, event)
+
+    def traced(self, operation: Operation) -> list[Event]:
+        """The kill points of an operation; what a program does is its own business."""
+        self.begin(operation)
+        found = points(self.run(operation.call, trace=True)["trace"])
+        return [event for event in found if not event.role.startswith("program")]
 
     def serve(self, args: Arguments) -> None:
         """Have the server admit this host by the password of a call, if it gives one."""
@@ -169,9 +174,9 @@ def place(rig: Rig, san: IscsiServer) -> Iterator[Place]:
     place.serve(LUN)
 
 
-def chosen(found: list[tuple[Operation, Event]], request: pytest.FixtureRequest) -> list[tuple[Operation, Event]]:
+def chosen(found: list[Chosen], request: pytest.FixtureRequest, share: int = SHARE) -> list[Chosen]:
     """Those of this run: all, a shard, or a sample."""
-    sample = request.config.getoption("--sample") // SHARE
+    sample = request.config.getoption("--sample") // share
     if sample:
         seed = request.config.getoption("--seed")
         drawn = random.Random(seed).sample(range(len(found)), min(sample, len(found)))
@@ -184,25 +189,21 @@ def test_a_kill_in_any_change(place: Place, rig: Rig, san: IscsiServer, request:
     fresh(rig, san)
     found: list[tuple[Operation, Event]] = []
     for operation in OPERATIONS:
-        place.begin(operation)
-        mine = points(place.run(operation.call, trace=True)["trace"])
-        mine = [event for event in mine if not event.role.startswith("program")]
+        mine = place.traced(operation)
         assert len(mine) > 20 and any(event.role.startswith("child") for event in mine), operation.name
         found += [(operation, event) for event in mine]
-    failures = []
+    tally = Tally()
     for number, (operation, event) in enumerate(chosen(found, request)):
         instead = number % 2 == 1
+        then = operation.instead if instead else operation.call
+        point = f"{operation.name}: {event.key}, then {then.get('state', 'present')}"
         try:
-            before = place.begin(operation)
-            if place.kill(operation.call, event):
-                place.end(operation, instead, before)
-                counts.add("kill points")
+            tally.came(point, place.aimed_at(operation, event, instead))
         except (AssertionError, LabError) as error:
-            then = operation.instead if instead else operation.call
-            failures.append(f"{operation.name}: {event.key}, then {then.get('state', 'present')}: {str(error)[:1500]}")
+            tally.failed(point, error)
             rig.start()
             fresh(rig, san)
-    assert not failures, f"{len(failures)} failed:\n" + "\n".join(failures)
+    tally.verdict()
 
 
 def begun(rig: Rig, san: IscsiServer, **more: Any) -> None:
