@@ -98,7 +98,7 @@ class Bench:
         """Seconds of a command, timed on the host."""
         script = f"import subprocess, time; t = time.monotonic(); subprocess.run({command!r}, shell=True, check=True, "
         script += "stdout=subprocess.DEVNULL); print(time.monotonic() - t)"
-        return float(self.host.ssh(["python3", "-c", script], timeout=120).stdout.split()[-1])
+        return float(self.host.ssh(["python3", "-c", script], timeout=600).stdout.split()[-1])
 
 
 def compare(

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bench import KEPT, Bench, compare, row
+from tests.bench.copies import LVM
 
 SCRIPT = "/tmp/copies.py"
 SIZE_MIB, DATA_MIB = 1024, 150
 """Of the image: a quarter of the 4 GiB with 600 MiB of data that it should be, the disks of the lab are small."""
+THIN_MIB, THIN_DATA_MIB = 192, 28
+"""Of that for a LUN, which is smaller still."""
 COUNT = 1000
 XFS = """
 set -e
@@ -37,13 +40,19 @@ with open(sys.argv[1], "wb") as file:
 
 @dataclass(frozen=True)
 class Place:
-    """Where clones are made: the backend, the image they are made from, whether blocks can be shared there."""
+    """Where clones are made: the backend, the image they are made from, whether blocks can be shared there.
+
+    ``files``: volumes are files, so Ansible's own module can copy one.
+    """
 
     name: str
     what: str
     backend: dict[str, Any]
     image: str
     shares: bool
+    size: int = SIZE_MIB
+    data: int = DATA_MIB
+    files: bool = True
 
 
 def places(filer: str) -> list[Place]:
@@ -64,6 +73,26 @@ def places(filer: str) -> list[Place]:
             "/srv/image.raw",
             True,
         ),
+        Place(
+            "thin",
+            "LVM thin on iSCSI, image on the host",
+            {
+                "name": "thin",
+                "kind": "iscsi_lvm",
+                "portal": "san1",
+                "iqn": "iqn.2026-01.lab:open",
+                "lun": 1,
+                "vg": "vg_bench",
+                "layout": "thin",
+                "initialize": "vg_bench",
+                "timeout": 60,
+            },
+            "/srv/thin.raw",
+            True,
+            THIN_MIB,
+            THIN_DATA_MIB,
+            files=False,
+        ),
     ]
 
 
@@ -72,8 +101,8 @@ def measure(bench: Bench, filer: str, runs: int) -> list[dict[str, Any]]:
     host = bench.host
     host.ssh(XFS, timeout=120)
     every = places(filer)
-    for image in sorted({place.image for place in every}):
-        host.ssh(["python3", "-c", IMAGE.format(size=SIZE_MIB, data=DATA_MIB), image], timeout=300)
+    for image, size, data in sorted({(place.image, place.size, place.data) for place in every}):
+        host.ssh(["python3", "-c", IMAGE.format(size=size, data=data), image], timeout=300)
     bench.write("places.json", {"backends": [place.backend for place in every]})
     bench.adhoc("microvm.host.storage_backend", "places.json")
     host.put(Path(__file__).with_name("copies.py"), SCRIPT)
@@ -89,11 +118,13 @@ def _clones(bench: Bench, place: Place, runs: int) -> list[dict[str, Any]]:
         which: {method: statistics.median(seconds) for method, seconds in by.items()}
         for which, by in done["times"].items()
     }
-    times["first"]["copy remote_src"] = _remote_source(bench, place.image, f"{done['folder']}/rival.raw", runs)
-    image = f"{SIZE_MIB} MiB image with {DATA_MIB} MiB of data (for 4096 with 600: the lab's disks are small)"
+    if place.files:
+        times["first"]["copy remote_src"] = _remote_source(bench, place.image, f"{done['folder']}/rival.raw", runs)
+    image = f"{place.size} MiB image with {place.data} MiB of data (for 4096 with 600: the lab's disks are small)"
     found = []
     for which, by in times.items():
         ours = by.pop("ours")
+        bare = by.pop(LVM, None)
         best = min(by, key=lambda method: by[method])
         what = f"{which} clone of a {image} on {place.what} / the best other, {best}"
         more = {"others": {method: round(seconds, 4) for method, seconds in by.items()}}
@@ -102,6 +133,9 @@ def _clones(bench: Bench, place: Place, runs: int) -> list[dict[str, Any]]:
             what = f"{which} clone of the same on {place.what} / qemu-img convert"
             values = (ours, by["qemu-img"])
             found.append(row(f"clone-nth-{place.name}-qemu", what, values, "s", runs, 50, faster=True))
+        if bare is not None:
+            what = f"{which} clone of the same on {place.what} / {LVM} alone: nobody asks whose the group is"
+            found.append(row(f"clone-{which}-{place.name}-lvm", what, (ours, bare), "s", runs, None))
     return found
 
 
