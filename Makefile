@@ -7,7 +7,7 @@ VENV   := .venv/bin/python
 # T narrows `make unit` and `make sanity`: T=tests/unit/host/test_x.py, T="--test pylint".
 T      ?=
 
-.PHONY: help test lint sanity unit contract canary input docker faults molecule bench demo demo-clean lab-up lab-down venv mirror format changelog lock clean
+.PHONY: help test lint sanity unit contract canary input docker faults races molecule bench demo demo-clean lab-up lab-down venv mirror format changelog lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -40,13 +40,16 @@ docker: venv ## the volume driver under Docker and podman
 faults: venv ## kill points, power loss, dead servers, full disks, races: all of them
 	@$(VENV) -m tests.gates.lab tests/faults $(T)
 
+races: venv ## two hosts and one disk, two hundred rounds, to tests/faults/RACES.md
+	@$(VENV) -m tests.gates.lab tests/faults/test_race.py $(T)
+
 molecule: venv ## the Molecule scenarios
 	@$(VENV) -m tests.gates.scenarios $(T)
 
 bench: venv ## measurements, to build/bench.json
 	@$(VENV) -m tests.bench $(T)
 
-demo: venv ## a host, three servers, site.yml twice, the table of all four kinds
+demo: venv ## a host, three servers, site.yml twice, the table of all four kinds, the console of a machine
 	@$(VENV) -m tests.demo
 
 demo-clean: venv ## take the demo away
