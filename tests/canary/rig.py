@@ -36,6 +36,10 @@ LUN = {"portal": "san1", "iqn": iqn("mutual"), "lun": 1, "username": "host2", "m
 """What is beside the secrets in an item; its name and place are the caller's."""
 
 
+TWIN = "twin"
+"""Another name of the host in the inventory, for what needs two hosts; none of ours, so that no group's tasks run on it."""
+
+
 def made() -> str:
     """A secret that CHAP would take too; one for each test, as logs keep what was planted in them."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for dummy in range(16))
@@ -79,7 +83,10 @@ class Rig:
 
     def _lay_out(self) -> None:
         self.vault.parent.mkdir(parents=True)
-        shutil.copy(self.lab.inventory, self.project / "hosts.yml")
+        inventory = json.loads(self.lab.inventory.read_text())
+        hosts = inventory["all"]["children"]["microvm_hosts"]["hosts"]
+        inventory["all"]["hosts"] = {TWIN: hosts[HOST]}
+        (self.project / "hosts.yml").write_text(json.dumps(inventory))
         (self.scratch / "password").write_text("example")
         self.lib = VaultLib([("default", VaultSecret(b"example"))])
         lines = [f"canary_{name}: {secret}\n" for name, secret in vars(self.secrets).items()]

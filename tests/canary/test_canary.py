@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.canary.needles import needles, where
-from tests.canary.rig import LUN, SHARE, Rig
+from tests.canary.rig import LUN, SHARE, TWIN, Rig
 from tests.contract.snapshot import HOST
 from tests.contract.specs import controller_names, names, read
 from tests.gates.paths import MIRROR
@@ -193,7 +193,7 @@ def test_playbooks_and_roles_show_no_secret(rig: Rig) -> None:
     later: list[tuple[str, list[str], bool]] = [
         ("rotate_credentials", lun, True),
         ("site", [], True),
-        ("evacuate", ["-e", f"evacuate_from={HOST}", "-e", f"evacuate_to={HOST}"], True),
+        ("evacuate", ["-e", f"evacuate_from={HOST}", "-e", f"evacuate_to={TWIN}"], True),
         ("report", [], True),
         ("remove", [], True),
     ]

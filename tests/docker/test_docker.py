@@ -100,7 +100,8 @@ def test_a_restart_policy(engine: Engine) -> None:
     engine.run(
         f"{RUN} -d --name box --restart always -v vol:/data alpine sh -c 'echo x >> /data/starts; sync; sleep 1'"
     )
-    engine.until(lambda: len((engine.nas.data("rw") / "starts").read_text().split()) >= 3)
+    starts = engine.nas.data("rw") / "starts"
+    engine.until(lambda: starts.exists() and len(starts.read_text().split()) >= 3)
     engine.run("docker restart -t 0 box; docker stop -t 0 box")
     assert (engine.status("vol")["references"], engine.mounted()) == (0, [])
 
