@@ -74,7 +74,7 @@ class Machine:
         binary = str(real.binaries() / "firecracker")
         jailer = str(real.binaries() / "jailer") if jailed else ""
         self.chosen = hypervisor.Chosen("firecracker", binary, "kvm", "device", jailer=jailer)
-        hypervisor.refuse_old(self.chosen)
+        hypervisor.refuse_old(self.chosen, "hypervisor")
         self.console = Path(places.logs(self.name), "console.log")
         self.log = Path(firecracker.log_file(self.name))
         self.control = control.Firecracker(places.control_socket(self.name))

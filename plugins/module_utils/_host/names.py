@@ -72,17 +72,16 @@ def refuse(field: str, message: str, hint: str = "") -> t.NoReturn:
 
 def name(value: object, field: str, longest: int = LONGEST_NAME) -> str:
     """A resource name: ``[a-z0-9]([a-z0-9._-]*[a-z0-9])?`` of at most ``longest`` characters, without ``..``."""
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= longest
-        and value[0] in _EDGE
-        and value[-1] in _EDGE
-        and _INNER.issuperset(value)
-        and ".." not in value
-    ):
+    if isinstance(value, str) and is_name(value, longest):
         return value
     allowed = "a-z, 0-9, '.', '_' and '-', first and last a letter or digit, no '..', at most %d characters" % longest
     refuse(field, "%s is not a name" % shown(value), "a name has %s" % allowed)
+
+
+def is_name(text: str, longest: int = LONGEST_NAME) -> bool:
+    """Whether ``name`` takes a text."""
+    whole = 0 < len(text) <= longest and _INNER.issuperset(text) and ".." not in text
+    return whole and text[0] in _EDGE and text[-1] in _EDGE
 
 
 def slug(text: str, longest: int = LONGEST_NAME) -> str:
@@ -144,7 +143,9 @@ def size(value: object, field: str, least: int = 1) -> int:
     """Bytes: an integer, or digits and K, M, G, T or P with an optional ``iB``, in powers of 1024."""
     number = _bytes(value, field)
     if number < least:
-        refuse(field, "%s is less than %d bytes" % (shown(value), least))
+        alone = number and str(value).isdigit()
+        hint = "a number alone is bytes: write %sMiB or %sGiB" % (value, value) if alone else ""
+        refuse(field, "%s is less than %d bytes" % (shown(value), least), hint)
     if number > LARGEST_SIZE:
         refuse(field, "%s is more than a file can have (%d bytes)" % (shown(value), LARGEST_SIZE))
     return number

@@ -8,7 +8,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._host import command
+from ansible_collections.microvm.host.plugins.module_utils._host import command, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import SHARING, Config
 
@@ -39,8 +39,9 @@ class Chosen(t.NamedTuple):
     jailer: str = ""
 
 
-def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists) -> Chosen:
-    """The hypervisor for a definition. Raises HostError ``unsupported`` when this host has none that can."""
+def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists, prefix: str = "") -> Chosen:
+    """The hypervisor for a definition. Raises HostError ``unsupported`` when this host has none that can,
+    ``not_found`` for a binary that is not there."""
     kvm = exists(KVM)
     kinds = [config["hypervisor"]]
     if kinds == ["auto"]:
@@ -49,18 +50,22 @@ def choose(config: Config, exists: t.Callable[[str], bool] = os.path.exists) -> 
     found = [(kind, path) for kind in kinds for path in ([config["binary"]] if config["binary"] else PATHS[kind])]
     there = [(kind, path) for kind, path in found if exists(path)]
     if not there:
-        if not command.reading_only() or config["binary"]:
-            missing = " or ".join(path for dummy, path in found)
-            raise HostError("unsupported", "there is no %s" % missing, "the role prepare_host installs QEMU")
+        if config["binary"]:
+            hint = "give the path of the hypervisor on the host, or leave it out"
+            raise HostError("not_found", "there is no file %s" % config["binary"], hint, field=prefix + "binary")
+        if not command.reading_only():
+            text = "there is no %s" % " or ".join(path for dummy, path in found)
+            hint = "the role prepare_host installs QEMU" + ("" if "qemu" in kinds else "; install it, or use that")
+            raise HostError("unsupported", text, hint, field=prefix + "hypervisor")
         there = found  # check mode: an earlier task of the play installs it
     kind, binary = there[0]
     accelerator = config["accelerator"]
     if kind != "qemu" and not kvm:
-        raise HostError(
-            "unsupported", "%s needs %s, which this host does not have" % (kind, KVM), "use hypervisor: qemu"
-        )
+        text = "%s needs %s, which this host does not have" % (kind, KVM)
+        raise HostError("unsupported", text, "use hypervisor: qemu", field=prefix + "hypervisor")
     if accelerator == "kvm" and not kvm:
-        raise HostError("unsupported", "this host has no %s" % KVM, "use accelerator: tcg (slow) or auto")
+        hint = "use accelerator: tcg (slow) or auto"
+        raise HostError("unsupported", "this host has no %s" % KVM, hint, field=prefix + "accelerator")
     if accelerator == "auto":
         accelerator = "kvm" if kvm else "tcg"
     bus = "pci" if kind == "qemu" and os.path.basename(binary) == "qemu-kvm" else "device"
@@ -74,14 +79,18 @@ def parsed_version(kind: str, text: str) -> tuple[int, int]:
     """Major and minor version out of what ``--version`` prints. Raises HostError ``unsupported``."""
     found = re.search(SAYS[kind], text)
     if found is None:
-        raise HostError("unsupported", "%s does not tell its version: %s" % (kind, text.strip()[:80]))
+        text = "%s does not tell its version: %s" % (kind, names.shown(text.strip()))
+        raise HostError("unsupported", text, "binary and hypervisor must be of one kind")
     return int(found.group(1)), int(found.group(2))
 
 
-def refuse_old(chosen: Chosen) -> None:
-    """Run the binary with ``--version``. Raises HostError ``unsupported`` for one that is too old."""
+def refuse_old(chosen: Chosen, field: str) -> None:
+    """Run the binary with ``--version``. Raises HostError ``unsupported`` for one that is too old, or another."""
     text = command.run([chosen.binary, "--version"], VERSION_SECONDS, writes=False)
-    version = parsed_version(chosen.kind, text)
+    try:
+        version = parsed_version(chosen.kind, text)
+    except HostError as error:
+        raise error.in_field(field) from None
     if version < OLDEST[chosen.kind]:
-        need = "%d.%d" % OLDEST[chosen.kind]
-        raise HostError("unsupported", "%s is %d.%d, older than %s" % (chosen.binary, *version, need), "upgrade it")
+        text = "%s is %d.%d, older than %d.%d" % (chosen.binary, *version, *OLDEST[chosen.kind])
+        raise HostError("unsupported", text, "upgrade it", field)

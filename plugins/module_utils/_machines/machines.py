@@ -213,7 +213,7 @@ class Machines:
 
     def registered(self) -> list[str]:
         """See Resource."""
-        return registered()
+        return sorted({*registered(), *places.left_behind()})  # of one whose first start failed there are logs
 
     def removal(self, name: str) -> Wanted:
         """See Resource."""
@@ -259,7 +259,7 @@ class Machines:
             config = disks.placed(config, seen.stored)
         others = {other: each["config"] for other, each in seen.rows.items() if other != name}
         _refuse_shared(wanted, config, others)
-        chosen = hypervisor.choose(config)
+        chosen = hypervisor.choose(config, prefix=wanted.prefix)
         if chosen.kind == "firecracker":
             chosen = self._with_kernel(chosen, config, wanted)
         texts = unit.files(config, name, chosen, seen.mount_units, seen.daemon(config))
@@ -359,7 +359,7 @@ class Machines:
             text = "there is no file %s" % chosen.binary
             plan.assumes.append(HostError("not_found", text, "the role prepare_host installs it"))
         elif chosen.binary not in seen.checked:
-            hypervisor.refuse_old(chosen)
+            hypervisor.refuse_old(chosen, wanted.prefix + ("binary" if config["binary"] else "hypervisor"))
             seen.checked.add(chosen.binary)
         try:
             work = functools.partial(fit.refuse_unfit, config, chosen, wanted.prefix)

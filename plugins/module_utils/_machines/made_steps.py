@@ -213,7 +213,8 @@ class RemoveMachine(Step):
     def finish(self, known: Known) -> None:
         if self.units:
             command.run(["systemctl", "stop", *self.units], stop.QUIT_SECONDS + unit.ORDER_SECONDS, True, (0, 5))
-            command.run(["systemctl", "reset-failed", *self.units], unit.ORDER_SECONDS, True, (0, 1))
+        if systemd.running():
+            command.run(["systemctl", "reset-failed", *places.units(self.name)], unit.ORDER_SECONDS, True, (0, 1))
         for path in glob.glob("/sys/class/net/%s*" % places.tap(self.name, 0)[:-1]):
             command.run(["ip", "link", "delete", os.path.basename(path)], unit.ORDER_SECONDS, writes=True)
         jail.clear(places.jail(self.name))

@@ -39,7 +39,10 @@ def with_files(config: Config, name: str, words: list[str]) -> list[str]:
 
 
 def unit_text(config: Config, name: str) -> str | None:
-    """The service, None for a machine without taps. A bridge that is not there yet is waited for, by trying again."""
+    """The service, None for a machine without taps.
+
+    It does not try again by itself: a machine whose network is not made does not start, and tries again with it.
+    """
     found = taps(config, name)
     if not found:
         return None
@@ -71,8 +74,6 @@ def unit_text(config: Config, name: str) -> str | None:
         "RemainAfterExit=yes",
         *start,
         *stop,
-        "Restart=on-failure",
-        "RestartSec=2",
         "",
     ]
     return unit(lines)

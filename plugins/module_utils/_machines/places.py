@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 
 from ansible_collections.microvm.host.plugins.module_utils._host import names, systemd
@@ -42,6 +43,13 @@ def left_by_starts(name: str) -> list[str]:
     """Of the directories that a start makes, those that are there; also when it failed and was taken back."""
     made = (runtime(name), logs(name), jail(name))
     return [path for path in made if os.path.isdir(path) and not os.path.islink(path)]
+
+
+def left_behind() -> list[str]:
+    """The machines, registered or not, of which a start made something that outlives a boot."""
+    folders = sorted(glob.glob(glob.escape(BASE) + "/*"))
+    found = [os.path.basename(folder) for folder in folders if not os.path.islink(folder)]
+    return [name for name in found if names.is_name(name, LONGEST_NAME) and left_by_starts(name)]
 
 
 def control_socket(name: str) -> str:
@@ -117,6 +125,12 @@ def holder(name: str) -> str:
 def fs_unit(name: str, tag: str) -> str:
     """The service of one share's virtiofsd, without ``.service`` or ``.socket``."""
     return "microvm-fs@%s@%s" % (name, tag)
+
+
+def units(name: str) -> list[str]:
+    """Its services and sockets, as systemctl(1) takes them: names, and a pattern for those of shares."""
+    own = [unit(name), net_unit(name), lock_unit(name), lost_unit(name)]
+    return [*own, fs_unit(name, "*") + ".*"]
 
 
 def unit_file(unit_name: str) -> str:

@@ -10,6 +10,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import stat
 import time
 import typing as t
@@ -23,6 +24,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._machines import ready
 
 POLL_SECONDS = 0.05
+NOISE = r'\{"event": |microvm[a-z-]*@\S+: |Starting |Started |Failed to start |Stopp|'
+"""How the lines of a journal begin that are systemd's or the host tool's; beside them a tap that was gone already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,7 @@ class StartMachine(Step):
             return self._run(guest)
 
     def _run(self, guest: ready.Listener | None) -> Known:
-        until = time.monotonic() + self.seconds - control.ANSWER_SECONDS - 1
+        until = time.monotonic() + max(self.seconds - control.ANSWER_SECONDS - 1, self.seconds / 2)
         for path, writable, ours in self.disks:
             if ours:
                 give(path)
@@ -78,7 +81,7 @@ class StartMachine(Step):
                     break
             except HostError:  # it does not listen yet, or waits for a share's daemon
                 if time.monotonic() >= until:
-                    raise failed_start(self.name, begun) from None
+                    raise failed_start(self.name, begun, runs=True) from None
             time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
         while self.wait_for and not _says(console, said, self.wait_for):
             self._refuse_late(until, "its console did not say %r" % self.wait_for, console)
@@ -88,10 +91,13 @@ class StartMachine(Step):
         return {"started": True}
 
     def _refuse_late(self, until: float, lacks: str, console: str) -> None:
-        """Raise HostError ``timeout`` when it is too late, or the machine is gone."""
-        if time.monotonic() >= until or _value(places.unit(self.name), "ActiveState") != "active":
-            text = "the machine %s was started, but %s" % (self.name, lacks)
-            raise HostError("timeout", text, "%s shows what it said; a longer timeout may help" % console)
+        """Raise HostError ``timeout`` when it is too late, ``refused`` when the machine is gone."""
+        hint = "%s shows what it said" % console
+        if _value(places.unit(self.name), "ActiveState") != "active":
+            raise HostError("refused", "the machine %s was started, but ended: %s" % (self.name, lacks), hint)
+        if time.monotonic() >= until:
+            text = "the machine %s was started, but %s within %g s" % (self.name, lacks, self.seconds)
+            raise HostError("timeout", text, hint + "; a longer timeout may help")
 
     def undo(self, known: Known) -> None:
         """What this step started goes; nobody in it has worked yet."""
@@ -100,7 +106,7 @@ class StartMachine(Step):
         command.run(["systemctl", "kill", "--signal=KILL", places.unit(self.name)], unit.ORDER_SECONDS, True, (0, 1, 5))
         units = [places.unit(self.name), places.lock_unit(self.name)]
         command.run(["systemctl", "stop", *units], unit.ORDER_SECONDS, True, (0, 1, 5))
-        command.run(["systemctl", "reset-failed", places.unit(self.name)], unit.ORDER_SECONDS, True, (0, 1, 5))
+        command.run(["systemctl", "reset-failed", *places.units(self.name)], unit.ORDER_SECONDS, True, (0, 1, 5))
 
 
 def _says(console: str, begin: int, text: str) -> bool:
@@ -137,20 +143,26 @@ def _value(service: str, key: str) -> str:
     ).strip()
 
 
-def failed_start(name: str, since: str) -> HostError:
-    """Why a machine does not run: what its hypervisor said, out of the journal."""
+def failed_start(name: str, since: str, runs: bool = False) -> HostError:
+    """Why a machine does not run, or ``runs`` and does not answer: what its services said, out of the journal."""
     words = ["journalctl", "--unit", places.unit(name), "--unit", places.fs_unit(name, "*")]
-    words += ["--unit", places.lock_unit(name), "--since", "@" + since, "--output=cat", "--lines=40"]
+    words += ["--unit", places.lock_unit(name), "--unit", places.net_unit(name)]
+    words += ["--since", "@" + since, "--output=cat", "--lines=40"]
     lines = command.run([*words, "--no-pager", "--quiet"], unit.ORDER_SECONDS, writes=False).splitlines()
     refused = [line for line in lines if line.startswith('{"event": "not locked"')]
     if refused:
         event = json.loads(refused[-1])
         return HostError.unpacked({**event["error"], "message": event["message"]})
-    systemds = ('{"event": ', "microvm@", "microvm-fs@", "microvm-lock@", "Starting ", "Started ", "Stopp")
-    said = [line for line in lines if line.strip() and not line.startswith(systemds)]
-    text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
+    noise = re.compile(NOISE + re.escape('Cannot find device "%s' % places.tap(name, 0)[:-1]))
+    said = [line for line in lines if line.strip() and not noise.match(line)]
     hint = "journalctl -u %s has all of it" % places.unit(name)
-    return HostError("refused", text, hint, stderr="\n".join(said[-20:]))
+    stderr = "\n".join(said[-20:])
+    if runs:
+        text = "the machine %s was started, but its hypervisor does not answer yet" % name
+        text = "; ".join([text, *said[-3:]])
+        return HostError("timeout", text, hint + "; a longer timeout may help", stderr=stderr)
+    text = "the machine %s does not start: %s" % (name, "; ".join(said[-3:]) or "its hypervisor ended at once")
+    return HostError("refused", text, hint, stderr=stderr)
 
 
 def try_disk(path: str, writable: bool, user: str) -> None:

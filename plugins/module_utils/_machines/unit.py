@@ -3,7 +3,7 @@
 """Everything a machine is on disk: its units, its configuration, the script for people. Private to microvm.host.
 
 Wants= and After= order a machine behind its mounts, taps and shares. Requires= or RequiresMountsFor= would fail it once
-and for all when a server is late; so its start fails by itself, and systemd tries again.
+and for all when a server or a bridge is late; so its start fails by itself (GATE), and systemd tries again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ GIVE_UP = 30
 ORDER_SECONDS = 30.0
 """For systemctl, which only gives an order, and for programs that change users."""
 DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock")
+GATE = '/usr/bin/systemctl --quiet is-active "$0" || { echo "$0 does not run: journalctl -u $0 tells why"; exit 1; }'
+"""No start without a service, whose name is the argument."""
 HIDDEN = ("/home", "/root", "/run/user")
 UNJAILED = ("CapabilityBoundingSet=", "RestrictNamespaces=yes")
 JAILED = (
@@ -71,9 +73,9 @@ def command_line(config: Config, name: str, chosen: Chosen) -> list[str]:
 def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[str]) -> str:
     """The machine's service. ``mounts``: the mount units that its disks and shares need."""
     needs = ["%s.socket" % places.fs_unit(name, share["tag"]) for share in _virtiofs(config)]
-    needs += [places.net_unit(name)] if network.taps(config, name) else []
-    locks = [places.lock_unit(name)] if disks.written(config) else []
-    needs += [*locks, *mounts]
+    musts = [places.net_unit(name)] if network.taps(config, name) else []
+    musts += [places.lock_unit(name)] if disks.written(config) else []
+    needs += [*musts, *mounts]
     stop = [systemd.TOOL, "vm-stop", chosen.kind, places.stop_socket(name), "%d" % config["stop_timeout"]]
     if chosen.kind != "qemu":
         stop[3] = places.control_socket(name)
@@ -98,7 +100,7 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         "StateDirectoryMode=0750",
         "WorkingDirectory=" + places.logs(name),
         *["LoadCredential=%s:%s" % (key, systemd.literal(path)) for key, path in _credentials(config).items()],
-        *["ExecStartPre=+/usr/bin/systemctl --quiet is-active " + each for each in locks],
+        *["ExecStartPre=+" + systemd.command_line(["/bin/sh", "-c", GATE, each]) for each in musts],
         *["ExecStartPre=+" + systemd.command_line(["/usr/bin/chgrp", names.GROUP, each]) for each in _devnodes(config)],
         *["ExecStartPre=+" + systemd.command_line([systemd.TOOL, "vm-fresh", each]) for each in _emptied(config)],
         "ExecStartPre=/usr/bin/rm -f %s %s" % (places.control_socket(name), places.vsock_socket(name)),

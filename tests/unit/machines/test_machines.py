@@ -27,13 +27,16 @@ def a_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     return tmp_path
 
 
-def removal() -> Plan:
+def resource() -> machines.Machines:
     def no_tool() -> Tool:
         raise AssertionError("a removal needs no tool")
 
-    resource = machines.Machines(no_tool)
-    wanted = resource.removal("web1")
-    return resource.plan(wanted, resource.observe([wanted]))
+    return machines.Machines(no_tool)
+
+
+def removal() -> Plan:
+    wanted = resource().removal("web1")
+    return resource().plan(wanted, resource().observe([wanted]))
 
 
 def test_what_a_start_left_that_was_taken_back_is_removed(host: pathlib.Path) -> None:
@@ -66,3 +69,20 @@ def test_a_first_start_that_is_taken_back_leaves_the_log_alone(
         step.apply({})
         step.undo({})
         assert unit.exists() is left and sockets.exists() is left and log.is_dir()
+
+
+def test_a_purge_takes_what_a_start_left_too(host: pathlib.Path) -> None:
+    for folder in ("machines/web1/log", "machines/web2/home", "machines/No Machine/log"):
+        (host / folder).mkdir(parents=True)
+    (host / "machines/link").symlink_to(host / "machines/web1")
+    assert resource().registered() == ["web1"]
+
+
+def test_what_failed_of_a_machine_is_forgotten_with_it() -> None:
+    assert places.units("web1") == [
+        "microvm@web1.service",
+        "microvm-net@web1.service",
+        "microvm-lock@web1.service",
+        "microvm-lost@web1.service",
+        "microvm-fs@web1@*.*",
+    ]

@@ -92,7 +92,7 @@ def test_the_locks_of_volumes_are_held_as_long_as_a_machine_runs() -> None:
     assert "ExecStart=-/usr/bin/systemctl kill --signal=KILL microvm@web1.service" in lost
     assert "PartOf=microvm@web1.service" in lock and "After=" + systemd.unit_of_path(NAS) in lock
     assert "Wants=microvm-lock@web1.service" in machine and "After=microvm-lock@web1.service" in machine
-    assert "ExecStartPre=+/usr/bin/systemctl --quiet is-active microvm-lock@web1.service" in machine
+    assert any(line.startswith("ExecStartPre=+/bin/sh -c") and "microvm-lock@web1.service" in line for line in machine)
     assert "microvm-tool lock --holder 'machine web1' --volume web1-root -- setpriv" in found["run"]
     reader = asked(disks=[{"volume": "images", "read_only": True}])
     assert not {"microvm-lock@web1.service", "microvm-lost@web1.service"} & set(files(reader))
@@ -139,7 +139,10 @@ def test_a_bridge_that_is_late_is_waited_for() -> None:
     first, second = places.tap("web1", 0), places.tap("web1", 1)
     assert f"ExecStart=/usr/sbin/ip link set {first} master br0" in text
     assert f"{second} master" not in text and f"tuntap add name {second} mode tap user mvm-web1" in text
-    assert "Restart=on-failure" in text
+    machine = files(full())["microvm@web1.service"]
+    gate = r'ExecStartPre=+/bin/sh -c "/usr/bin/systemctl --quiet is-active \"$$0\" || { '
+    assert any(line.startswith(gate) and line.endswith(" microvm-net@web1.service") for line in machine.splitlines())
+    assert "Restart=on-failure\nRestartSec=5\n" in machine and "Restart=" not in text, "the machine tries again"
 
 
 def test_a_tap_with_several_queues_says_so_on_both_sides() -> None:
