@@ -121,7 +121,7 @@ options:
       suboptions: &disk
         path:
           description:
-            - Path of the disk on the host, in place of a volume.
+            - Path of the disk on the host, a file or a block device that is there, in place of a volume.
           type: path
         volume:
           description:
@@ -205,11 +205,11 @@ options:
           choices: [tap, macvtap, user]
         bridge:
           description:
-            - A bridge of the host, of which the tap becomes a port. The bridge is not made by this module.
+            - A bridge of the host, of which the tap becomes a port. It must be there, this module does not make it.
           type: str
         link:
           description:
-            - The interface of the host that a macvtap has a part in. Required for one.
+            - The interface of the host that a macvtap has a part in. Required for one, and must be there.
           type: str
         mode:
           description:
@@ -442,7 +442,8 @@ options:
     suboptions: *item
   purge:
     description:
-      - Remove the machines that are not in O(machines), as by O(state=absent).
+      - Remove the machines that are not in O(machines), as by O(state=absent), and the logs of those that never
+        started.
     type: bool
     default: false
 notes:

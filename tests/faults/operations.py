@@ -154,7 +154,7 @@ def pairs(server: str, files: str) -> list[Pair]:
         Pair(
             "definition",
             (LOCAL,),
-            ("microvm", {"name": "web1", "state": "present", "kernel": "/etc/fstab", "interfaces": [{}]}),
+            ("microvm", {"name": "web1", "state": "present", "kernel": guests.TOY, "interfaces": [{}]}),
             ("microvm", {"name": "web1", "state": "absent"}),
             blank=TOOL,
         ),

@@ -140,7 +140,9 @@ class Lease:
             text = "volume %s is being copied, or taken, by another process" % self.name
             return HostError("in_use", text, "run it again")
         text = "volume %s is held by %s%s" % (self.name, describe(found), more)
-        return HostError("in_use", text, "stop what uses it; if that host is dead for certain: takeover: true")
+        here = found["host"] == self.record["host"]
+        hint = "" if here else "; if that host is dead for certain: takeover: true"
+        return HostError("in_use", text, "stop what uses it" + hint)
 
     def _written(self) -> dict[str, t.Any]:
         """What is in the file now. Without locks NFS asks the server only when a file is opened (nfs(5), coherence)."""

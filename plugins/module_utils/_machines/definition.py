@@ -37,6 +37,7 @@ OURS = frozenset(
 )
 """Arguments that would change what the unit and the modules rely on."""
 
+ON_ONE_LINE = "write it on one line, without tabs"
 MAKING = ("backend", "size", "image", "checksum", "format")
 """Options of a disk that are those of storage_volume: they make a volume that is not there yet, and let it grow."""
 NOTIFY = "systemd.set_credential=vmm.notify_socket:vsock-stream:2:%d"
@@ -161,10 +162,10 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
     elif config["notify"]:
         names.refuse(prefix + "notify", "the guest has no vsock to say it over", "give vsock too")
     if not config["kernel_args"].isprintable():
-        names.refuse(prefix + "kernel_args", "it has a character that cannot be seen")
+        names.refuse(prefix + "kernel_args", "it has a character that cannot be seen", ON_ONE_LINE)
     _balloon(config, prefix)
     if not config["wait_for"].isprintable():
-        names.refuse(prefix + "wait_for", "it has a character that cannot be seen")
+        names.refuse(prefix + "wait_for", "it has a character that cannot be seen", ON_ONE_LINE)
     config["disks"] = [
         _disk(disk, "disk%d" % index, "%sdisks[%d]." % (prefix, index)) for index, disk in enumerate(config["disks"])
     ]
@@ -191,7 +192,7 @@ def asked(item: dict[str, t.Any], name: str, prefix: str) -> Config:
     for index, word in enumerate(config["extra_args"]):
         field = "%sextra_args[%d]" % (prefix, index)
         if not word.isprintable() or not word:
-            names.refuse(field, "%s is not an argument" % names.shown(word))
+            names.refuse(field, "%s is not an argument" % names.shown(word), ON_ONE_LINE)
         if word.split("=")[0] in OURS:
             names.refuse(field, "%s is set by this collection" % names.shown(word), "leave it out")
     refuse_impossible(config, name, prefix)
@@ -314,7 +315,7 @@ def digest(config: Config) -> str:
 
 def _number(value: int, least: int, most: int, field: str) -> None:
     if not least <= value <= most:
-        names.refuse(field, "%d is not within %d to %d" % (value, least, most))
+        names.refuse(field, "%d is not within %d to %d" % (value, least, most), "choose one of these, or leave it out")
 
 
 def _whole_mib(value: t.Any, field: str, least: int) -> int:
@@ -400,7 +401,8 @@ def _device(each: dict[str, t.Any], option: str, field: str) -> str:
     name: str = each.get(option) or ""
     plain = name.replace("-", "").replace(".", "").replace("_", "")
     if name and (len(name) > 15 or not name.isascii() or not plain.isalnum()):
-        names.refuse(field + option, "%s is not the name of an interface" % names.shown(name))
+        hint = "it has letters, digits, '-', '.' and '_', at most 15: 'ip link' lists those of the host"
+        names.refuse(field + option, "%s is not the name of an interface" % names.shown(name), hint)
     return name
 
 
@@ -421,7 +423,8 @@ def _credentials(value: dict[str, t.Any], field: str) -> dict[str, str]:
             or not 0 < len(key) <= 31
             or not key.replace(".", "").replace("-", "").replace("_", "").isalnum()
         ):
-            names.refuse(field, "%s is not the name of a credential" % names.shown(key))
+            hint = "it has letters, digits, '.', '-' and '_', at most 31"
+            names.refuse(field, "%s is not the name of a credential" % names.shown(key), hint)
         where = "%s.%s" % (field, key)
         found[key] = names.absolute_path(path, where)
         if ":" in path:
@@ -434,6 +437,7 @@ def _refuse_twice(items: t.Sequence[dict[str, t.Any]], key: str, fields: t.Seque
     seen: dict[str, str] = {}
     for item, field in zip(items, fields):
         if item[key] in seen:
-            names.refuse(field + key, "%s is that of %s too" % (item[key], seen[item[key]] + key))
+            text = "%s is that of %s too" % (item[key], seen[item[key]] + key)
+            names.refuse(field + key, text, "give each its own %s" % key)
         if item[key]:
             seen[item[key]] = field

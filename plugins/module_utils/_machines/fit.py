@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import HUGE_PAGE, Config
+from ansible_collections.microvm.host.plugins.module_utils._machines import kernel
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import HUGE_PAGE, Config, disk_field
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
 VHOST_VSOCK = "/dev/vhost-vsock"
 HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+INTERFACES = "/sys/class/net"
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
 
 
@@ -27,6 +30,57 @@ def configured(path: str) -> dict[str, str] | None:
     if text is None:
         return None
     return dict(line.split("=", 1) for line in text.splitlines() if line.startswith("CONFIG_") and "=" in line)
+
+
+def _refuse_files(config: Config, prefix: str) -> None:
+    """Refuse files that are not there, and a kernel or a disk that is none."""
+    hints = {"metadata": "put it there; it is JSON"}
+    wanted = [(option, config[option]) for option in ("kernel", "initrd", "metadata") if config[option]]
+    wanted += [("credentials." + key, path) for key, path in config["credentials"].items()]
+    for option, path in wanted:
+        if not os.path.isfile(path):
+            hint = hints.get(option, "put it there")
+            if option in ("kernel", "initrd"):
+                hint += "; microvm_images of the role microvm downloads it"
+            raise HostError("not_found", "there is no file %s" % path, hint, field=prefix + option)
+    try:
+        kernel.refuse_other(config["kernel"])
+    except HostError as error:
+        raise error.in_field(prefix + "kernel") from None
+    for index, disk in enumerate(config["disks"]):
+        if not disk["volume"]:
+            _refuse_disk(disk["path"], disk_field(config, index, prefix) + "path")
+
+
+def _refuse_disk(path: str, field: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise files.from_os(error, "looking at the disk %s" % path).in_field(field) from None
+        hint = "make it, or mount what it is on; or give a volume in place of path"
+        raise HostError("not_found", "there is no disk %s" % path, hint, field=field) from None
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        text = "%s is neither a file nor a block device" % path
+        raise HostError("invalid", text, "give a raw image or a block device", field=field)
+
+
+def _refuse_interfaces(config: Config, prefix: str) -> None:
+    """Refuse a bridge or a link that the host has not."""
+    for index, each in enumerate(config["interfaces"]):
+        for option in ("bridge", "link"):
+            name = each[option]
+            if not name:
+                continue
+            field = "%sinterfaces[%d].%s" % (prefix, index, option)
+            if not os.path.exists(os.path.join(INTERFACES, name)):
+                text = "this host has no %s %s" % ("bridge" if option == "bridge" else "interface", name)
+                kind = " type bridge" if option == "bridge" else ""
+                hint = "make it first, this module does not; 'ip link show%s' lists those there are" % kind
+                raise HostError("not_found", text, hint, field=field)
+            if option == "bridge" and not os.path.isdir(os.path.join(INTERFACES, name, "bridge")):
+                hint = "name a bridge, or use type: macvtap with link: %s" % name
+                raise HostError("invalid", "%s is an interface, but no bridge" % name, hint, field=field)
 
 
 def _refuse_sources(config: Config, prefix: str) -> None:
@@ -53,17 +107,12 @@ def _refuse_small(memory: int, prefix: str) -> None:
 
 
 def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
-    """Refuse a kernel that has no driver for a share, no virtio at all, or is nothing the hypervisor can start.
+    """Refuse what is not there, and a kernel that has no driver for a share, no virtio at all, or is none.
 
-    True when nothing speaks against it. Raises HostError ``not_found`` or ``unsupported``.
+    True when nothing speaks against it. Raises HostError ``not_found``, ``invalid`` or ``unsupported``.
     """
-    for option in ("kernel", "initrd"):
-        if config[option] and not os.path.isfile(config[option]):
-            hint = "put it there; microvm_images of the role microvm downloads it"
-            raise HostError("not_found", "there is no file %s" % config[option], hint, field=prefix + option)
-    if config["metadata"] and not os.path.isfile(config["metadata"]):
-        text = "there is no file %s" % config["metadata"]
-        raise HostError("not_found", text, "put it there; it is JSON", field=prefix + "metadata")
+    _refuse_files(config, prefix)
+    _refuse_interfaces(config, prefix)
     if config["vsock"] and chosen.kind == "qemu" and not os.path.exists(VHOST_VSOCK):
         hint = "modprobe vhost_vsock; Firecracker and Cloud Hypervisor do without"
         raise HostError("unsupported", "this host has no %s" % VHOST_VSOCK, hint, field=prefix + "vsock")

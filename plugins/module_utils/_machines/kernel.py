@@ -18,6 +18,9 @@ from ansible_collections.microvm.host.plugins.module_utils._host import command,
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 ELF = b"\x7fELF"
+BEGINS = ((0x202, b"HdrS"), (0, ELF), (0, b"MZ"), (56, b"ARM\x64"), (0, b"\x1f\x8b"))
+"""What a kernel has at which byte: a bzImage, a vmlinux, one for EFI, an Image of ARM, one that is packed."""
+HEAD = 0x250
 PROTOCOL = 0x208
 PROGRAMS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4"}
 """What is not in Python's library is unpacked by these programs."""
@@ -27,23 +30,36 @@ UNPACK_SECONDS = 60.0
 def image(path: str, folder: str) -> str:
     """The ELF image of a kernel: the file itself, or where in ``folder`` what is in it shall be.
 
-    Raises HostError ``unsupported`` for what is neither.
+    Raises HostError ``unsupported`` for what is neither, ``invalid`` for what is no kernel at all.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(0x250)
-            about = os.fstat(file.fileno())
-    except OSError as error:
-        raise files.from_os(error, "reading the kernel %s" % path) from None
+    head, about = _read(path)
     if head.startswith(ELF):
         return path
     _place(head, path)
     return os.path.join(folder, "vmlinux-%s" % names.hash8(path, str(about.st_size), str(about.st_mtime_ns)))
 
 
+def refuse_other(path: str) -> None:
+    """Raise HostError ``invalid`` for a file that is no kernel, by its first bytes."""
+    _read(path)
+
+
+def _read(path: str) -> tuple[bytes, os.stat_result]:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+            about = os.fstat(file.fileno())
+    except OSError as error:
+        raise files.from_os(error, "reading the kernel %s" % path) from None
+    if not any(head[at : at + len(magic)] == magic for at, magic in BEGINS):
+        what = "it begins with %s" % names.shown(head[:16]) if head else "it is empty"
+        raise HostError("invalid", "%s is no kernel: %s" % (path, what), "give a bzImage (vmlinuz) or an ELF vmlinux")
+    return head, about
+
+
 def _place(head: bytes, path: str) -> tuple[int, int]:
     """Begin and length of what is packed in a bzImage."""
-    if len(head) < 0x250 or head[0x202:0x206] != b"HdrS" or struct.unpack_from("<H", head, 0x206)[0] < PROTOCOL:
+    if len(head) < HEAD or head[0x202:0x206] != b"HdrS" or struct.unpack_from("<H", head, 0x206)[0] < PROTOCOL:
         hint = "give a bzImage of Linux 2.6.26 or later, or an ELF vmlinux"
         raise HostError("unsupported", "%s is no kernel that could be unpacked" % path, hint)
     offset, length = struct.unpack_from("<II", head, 0x248)
@@ -53,7 +69,7 @@ def _place(head: bytes, path: str) -> tuple[int, int]:
 def unpacked(path: str) -> bytes:
     """The ELF image in a bzImage. Raises HostError ``unsupported``."""
     with open(path, "rb") as file:
-        begin, length = _place(file.read(0x250), path)
+        begin, length = _place(file.read(HEAD), path)
         file.seek(begin)
         data = file.read(length)
     size = struct.unpack("<I", data[-4:])[0] if len(data) == length > 4 else 0

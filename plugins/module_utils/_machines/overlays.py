@@ -63,7 +63,7 @@ def refuse_unfounded(overlays: t.Sequence[Overlay], shares: Named, prefix: str) 
             names.refuse(field + "lower", text, "give the tag of a share with a mount_point")
         if overlay["mount_point"] in taken:
             text = "%s is that of %s too" % (overlay["mount_point"], taken[overlay["mount_point"]])
-            names.refuse(field + "mount_point", text)
+            names.refuse(field + "mount_point", text, "give each its own")
         taken[overlay["mount_point"]] = "overlays[%d]" % index
 
 

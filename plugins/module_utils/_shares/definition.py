@@ -151,7 +151,8 @@ def refuse_duplicates(shares: t.Sequence[Share], prefix: str) -> None:
         for index, share in enumerate(shares):
             if share[key] and share[key] in seen:
                 field = "%sshares[%d].%s" % (prefix, index, key)
-                names.refuse(field, "%s is that of shares[%d] too" % (share[key], seen[share[key]]))
+                text = "%s is that of shares[%d] too" % (share[key], seen[share[key]])
+                names.refuse(field, text, "give each its own %s" % key)
             seen[share[key]] = index
 
 

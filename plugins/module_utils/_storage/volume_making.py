@@ -99,7 +99,7 @@ def moved(wanted: Volume, seen: Seen, row: registry.Row, backend: str) -> Plan:
         raise HostError(
             "conflict",
             "volume %s is on backend %s, not on %s" % (wanted.name, row["backend"], backend),
-            "move: true takes it there",
+            "storage_volume with move: true takes it there; or name the backend that it is on",
             field=wanted.prefix + "backend",
         )
     for each in (row["backend"], backend):

@@ -69,7 +69,7 @@ def _name(item: dict[str, t.Any], option: str, prefix: str) -> str | None:
 def _size(item: dict[str, t.Any], prefix: str) -> int | None:
     if item.get("size") is None:
         return None
-    size = names.size(item["size"], prefix + "size")
+    size = names.size(item["size"], prefix + "size", SECTOR)
     if size % SECTOR:
         names.refuse(prefix + "size", "%d is no multiple of %d bytes" % (size, SECTOR), "disks have whole sectors")
     return size

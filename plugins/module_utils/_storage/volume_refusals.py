@@ -83,8 +83,10 @@ def other(name: str, row: registry.Row, there: dict[str, t.Any]) -> None:
 
 def held(wanted: Volume, there: dict[str, t.Any]) -> None:
     """Raise ``in_use`` when somebody holds the volume, unless that shall be taken over."""
+    holder = there.get("holder", {})
     if not wanted.takeover:
-        used(wanted.name, (), there.get("holder", {}), "; takeover: true if its host is dead for certain")
+        here = holder.get("host") == probe.host_mark()
+        used(wanted.name, (), holder, "" if here else "; takeover: true if its host is dead for certain")
 
 
 def no_snapshot(wanted: Volume) -> HostError:

@@ -32,6 +32,7 @@ def test_one_holder_at_a_time_and_the_other_is_told_who(tmp_path: pathlib.Path) 
     with pytest.raises(HostError, match=r"held by machine web1 on \S+ \(process %d" % os.getpid()) as refused:
         second.take()
     assert refused.value.kind == "in_use"
+    assert refused.value.hint == "stop what uses it", "of this host nothing is taken over"
     first.release()
     assert record(tmp_path) == {}
     second.take(seconds=1)

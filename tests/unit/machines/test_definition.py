@@ -33,6 +33,24 @@ def test_disks_and_interfaces_have_a_stable_identity() -> None:
     assert len(places.user("a" * places.LONGEST_NAME)) <= 31
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"memory": 64}, "write 64MiB or 64GiB"),
+        ({"memory": "64"}, "write 64MiB or 64GiB"),
+        ({"vcpus": -1}, "choose one of these"),
+        ({"disks": [{"path": "/a", "serial": "a"}, {"path": "/b", "serial": "a"}]}, "its own serial"),
+        ({"interfaces": [{"mac": "02:00:00:00:00:01"}, {"mac": "02:00:00:00:00:01"}]}, "its own mac"),
+        ({"shares": [HOME, HOME]}, "its own tag"),
+        ({"interfaces": [{"bridge": "no bridge"}]}, "'ip link'"),
+    ],
+)
+def test_what_to_do_next(options: dict[str, t.Any], hint: str) -> None:
+    with pytest.raises(HostError) as refused:
+        asked(**options)
+    assert refused.value.kind == "invalid" and hint in refused.value.hint
+
+
 def test_a_relative_source_is_below_the_machine() -> None:
     (share,) = asked(shares=[{"tag": "home", "source": "home"}])["shares"]
     assert share["source"] == "/var/lib/microvm/machines/web1/home"

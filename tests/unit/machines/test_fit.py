@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,52 @@ def test_a_source_that_is_missing(path: str) -> None:
         fit.refuse_unfit(asked(kernel=path, shares=[SHARE | {"tag": "first"}, share]), TCG, "")
     assert (missing.value.kind, missing.value.field) == ("not_found", "shares[1].source")
     assert fit.refuse_unfit(asked(kernel=path, shares=[{**share, "create": True}]), TCG, "")
+
+
+def test_a_text_is_no_kernel(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_text("# no kernel\n")
+    with pytest.raises(HostError, match="vmlinuz is no kernel: it begins with b'# no kernel") as refused:
+        fit.refuse_unfit(asked(kernel=str(tmp_path / "vmlinuz")), TCG, "m.")
+    assert (refused.value.kind, refused.value.field) == ("invalid", "m.kernel") and "vmlinux" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"disks": [{"path": "/usr/bin/env"}, {"path": "/nonexistent/web1.raw"}]}, "m.disks[1].path"),
+        ({"root": {"path": "/nonexistent/web1.raw"}}, "m.root.path"),
+        ({"credentials": {"token": "/nonexistent/token"}}, "m.credentials.token"),
+    ],
+)
+def test_what_a_machine_reads_must_be_there(path: str, options: dict[str, t.Any], field: str) -> None:
+    with pytest.raises(HostError, match=r"there is no (disk|file) /nonexistent/") as missing:
+        fit.refuse_unfit(asked(kernel=path, **options), TCG, "m.")
+    assert (missing.value.kind, missing.value.field) == ("not_found", field) and missing.value.hint
+
+
+def test_a_directory_is_no_disk(path: str) -> None:
+    with pytest.raises(HostError, match="/usr is neither a file nor a block device") as refused:
+        fit.refuse_unfit(asked(kernel=path, disks=[{"path": "/usr"}]), TCG, "m.")
+    assert (refused.value.kind, refused.value.field) == ("invalid", "m.disks[0].path")
+
+
+@pytest.mark.parametrize(
+    ("interface", "kind", "option"),
+    [
+        ({"bridge": "br9"}, "not_found", "bridge"),
+        ({"bridge": "eth0"}, "invalid", "bridge"),
+        ({"type": "macvtap", "link": "eth9"}, "not_found", "link"),
+    ],
+)
+def test_the_network_that_an_interface_is_in(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interface: dict[str, str], kind: str, option: str
+) -> None:
+    (tmp_path / "br0" / "bridge").mkdir(parents=True)
+    (tmp_path / "eth0").mkdir()
+    monkeypatch.setattr(fit, "INTERFACES", str(tmp_path))
+    fits = [{"bridge": "br0"}, {"type": "macvtap", "link": "eth0"}, {}, {"type": "user"}]
+    assert fit.refuse_unfit(asked(kernel=path, interfaces=fits), TCG, "m.")
+    with pytest.raises(HostError) as refused:
+        fit.refuse_unfit(asked(kernel=path, interfaces=[*fits, interface]), TCG, "m.")
+    assert (refused.value.kind, refused.value.field) == (kind, "m.interfaces[4]." + option)
+    assert interface[option] in refused.value.message and (kind == "invalid" or "ip link" in refused.value.hint)

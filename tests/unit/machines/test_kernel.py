@@ -66,13 +66,22 @@ def test_an_image_is_its_own(tmp_path: Path) -> None:
     assert kernel.image(str(path), "/m") == str(path)
 
 
-@pytest.mark.parametrize("text", [b"", b"text", IMAGE[4:] * 2])
+@pytest.mark.parametrize("text", [b"", b"text", b"#!/bin/sh\nexit 0\n" * 60, bytes(2048), IMAGE[4:] * 2])
 def test_what_is_no_kernel(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "vmlinuz"
     path.write_bytes(text)
     with pytest.raises(HostError, match="no kernel") as refused:
         kernel.image(str(path), "/m")
-    assert refused.value.kind == "unsupported"
+    assert refused.value.kind == "invalid"
+    with pytest.raises(HostError, match="no kernel"):
+        kernel.refuse_other(str(path))
+
+
+@pytest.mark.parametrize(("at", "magic"), kernel.BEGINS)
+def test_what_may_be_one_for_this_hypervisor_or_another(tmp_path: Path, at: int, magic: bytes) -> None:
+    path = tmp_path / "Image"
+    path.write_bytes(bytes(at) + magic + bytes(600))
+    kernel.refuse_other(str(path))
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_an_unchanged_volume_has_no_steps(seen: volume_seen.Seen) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "hint"),
     [
-        ({"backend": "other"}, "conflict", "move: true"),
+        ({"backend": "other"}, "conflict", "storage_volume with move: true"),
         ({"size": MIB // 2}, "conflict", "shrink: true"),
         ({"restore": "gone"}, "not_found", "host_info"),
         ({"filesystem": {"type": "xfs"}}, "conflict", "not replaced"),
@@ -134,6 +134,15 @@ def test_what_is_not_ours_or_in_use_is_left_alone(
         assert planned(seen, state="absent").actions() == ["forget volume web1, which is that of other now"]
         return
     assert refusal(seen, **options).kind == kind
+
+
+def test_only_what_another_host_holds_may_be_taken_over(seen: volume_seen.Seen) -> None:
+    held = {"holder": "machine a", "hostname": "hv1", "pid": 1, "since": "now"}
+    for host, hint in ((probe.host_mark(), "stop what uses it"), ("0" * 8, "takeover: true")):
+        there(seen, holder={**held, "host": host})
+        error = refusal(seen, size=2 * MIB)
+        assert error.kind == "in_use" and hint in error.hint
+        assert ("takeover" in error.hint) == (host == "0" * 8)
 
 
 def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: volume_seen.Seen) -> None:
