@@ -148,6 +148,40 @@ def test_a_root_is_on_any_kind_and_stays_when_its_machine_goes(hv1: Managed) -> 
     assert roots.items() <= {name: volume["backend"] for name, volume in left.items("volumes").items()}.items()
 
 
+def test_no_machine_runs_without_its_bridge(hv1: Managed) -> None:
+    toy: dict[str, Any] = {**TOY, "name": "late", "interfaces": [{"bridge": "br-late"}]}
+    missing, foreseen = hv1.run(call("microvm", **toy), call("microvm", check=True, **toy))
+    refused(missing, "not_found")
+    assert missing.result["error"]["field"] == "interfaces[0].bridge"
+    assert foreseen.result["machine"]["assumes"] == ["this host has no bridge br-late"]
+    bridge = "ip link add br-late type bridge"
+    hv1.sh(bridge)
+    hv1.works("microvm", **toy)
+    hv1.sh("systemctl stop microvm@late.service && ip link delete br-late")
+    hv1.sh("systemctl start microvm@late.service", check=False)
+    said = hv1.sh("journalctl -u microvm@late.service")
+    assert "microvm-net@late.service does not run: journalctl -u" in said and hv1.sh("pgrep -u mvm-late || true") == ""
+    hv1.sh(bridge)
+    wait_until(lambda: hv1.sh("pgrep -u mvm-late || true") != "", 60, "systemd to start it again", interval=1)
+    hv1.sh("systemctl stop microvm@late.service && ip link delete br-late")
+
+
+def test_what_a_failed_start_left_goes_with_a_purge(hv1: Managed) -> None:
+    never: dict[str, Any] = {**TOY, "name": "never", "interfaces": [{}], "wait_for": "NEVER", "timeout": 8}
+    kept = [{"name": "web1", "state": "present"}]
+    short, late, purged, again = hv1.run(
+        call("microvm", **{**never, "timeout": 1}),
+        call("microvm", **never),
+        call("microvm", machines=kept, purge=True),
+        call("microvm", machines=kept, purge=True),
+    )
+    refused(short, "timeout")
+    refused(late, "timeout")
+    assert (purged.changed, again.changed) == (True, False)
+    assert hv1.sh("ls /var/lib/microvm/machines").split() == ["web1"]
+    assert hv1.sh("systemctl list-units --all --no-legend '*@never*' '*@late*'") == ""
+
+
 def test_it_comes_back_by_itself_when_virtiofsd_was_killed_and_its_locks_are_lost(hv1: Managed, up: int) -> None:
     hv1.sh("systemctl kill --signal=KILL microvm-fs@web1@home.service")  # its guest waits for the share for ever
     for ends in ("stop", "kill --kill-whom=main --signal=KILL", "kill --signal=KILL"):
