@@ -60,6 +60,7 @@ options:
       description:
         - Take the volumes that are on their backends already and not this host's, as
           O(microvm.host.storage_volume#module:adopt). So a machine moves here from another host, that let go of it.
+        - A machine that is new to this host has no volume made then; one that is not on its backend is refused.
       type: bool
       default: false
     takeover:

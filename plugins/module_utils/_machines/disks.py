@@ -101,6 +101,8 @@ def prepare(
             hint = "make it with storage_volume; or give its size or its image here"
             plan.assumes.append(HostError("not_found", text, hint, field=field + "volume"))
             continue
+        if row is None and taking.adopt and not plan.before:
+            _refuse_new(volume, seen, field)
         if row is None or _changes(volume, seen):
             grows = row is not None and running and volume.backend in (None, row["backend"])
             part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
@@ -120,6 +122,16 @@ def prepare(
         elif starts:
             volume_refusals.unusable(volume, seen)
     return parts
+
+
+def _refuse_new(volume: Volume, seen: volume_seen.Seen, field: str) -> None:
+    """Refuse to make what a machine that moves here brings along: it would find an empty disk."""
+    backend = seen.backend_of(volume) or ""
+    there = {"size", "broken"}.intersection(seen.at(backend, volume.name))
+    if seen.looks.get(backend, {}).get("status") == "ok" and not there:
+        text = "there is no volume %s on backend %s to adopt" % (volume.name, backend)
+        hint = "the backend has to be the same place on both hosts; without adopt a new volume is made"
+        raise HostError("not_found", text, hint, field=field + "volume")
 
 
 def _grown(plan: Plan, index: int, volume: Volume, seen: volume_seen.Seen, running: str) -> Plan:

@@ -361,6 +361,10 @@ class Machines:
         elif chosen.binary not in seen.checked:
             hypervisor.refuse_old(chosen, wanted.prefix + ("binary" if config["binary"] else "hypervisor"))
             seen.checked.add(chosen.binary)
+        daemon = seen.daemon(config)
+        if daemon is not None and not os.path.exists(daemon.path):
+            text = "there is no file %s" % daemon.path
+            plan.assumes.append(HostError("not_found", text, "the role prepare_host installs virtiofsd"))
         try:
             work = functools.partial(fit.refuse_unfit, config, chosen, wanted.prefix)
             deadline.call(work, LOOK_SECONDS, "looking at kernel and shares")

@@ -30,16 +30,16 @@ def absent(wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
         volume_refusals.down(seen, backend, "delete volume %s" % wanted.name, "; if it is gone for good, forget: true")
     there = seen.at(backend, wanted.name)
     plan = Plan(wanted.name, {"backend": backend, "size": row["size"]}, {}, seconds=wanted.timeout)
-    if wanted.forget:
+    if _is_anothers(row, there):
+        # What is there is not ours to delete; without this nobody could forget a volume that went elsewhere.
+        whose = there["label"]["hostname"]
+        plan.steps.append(Record("forget volume %s, which is that of %s now" % (wanted.name, whose)))
+    elif wanted.forget:
         volume_refusals.held(wanted, there)
         plan.steps.append(Record("forget volume %s, its data stays on backend %s" % (wanted.name, backend)))
     elif owner:
         volume_refusals.held(wanted, there)
         plan.steps.append(forgotten(wanted.name, backend, owner))
-    elif _is_anothers(row, there):
-        # What is there is not ours to delete; without this nobody could forget a volume that went elsewhere.
-        whose = there["label"]["hostname"]
-        plan.steps.append(Record("forget volume %s, which is that of %s now" % (wanted.name, whose)))
     elif "size" in there or there.get("label"):
         volume_refusals.broken(there)
         volume_refusals.other(wanted.name, row, there)

@@ -121,6 +121,15 @@ def test_a_volume_that_another_host_let_go_of_is_adopted(folder: pathlib.Path) -
         planned(asked(root={"size": "1M"}))
 
 
+def test_a_machine_that_moves_here_gets_no_empty_disk(folder: pathlib.Path) -> None:
+    taking = disks.Taking(True, True)
+    with pytest.raises(HostError, match="no volume web1-root on backend local to adopt") as refused:
+        planned(asked(root={"size": "1M"}), taking=taking)
+    assert (refused.value.kind, refused.value.field) == ("not_found", "root.volume")
+    (missing,) = planned(asked(root={"size": "1M", "backend": "gone"}), taking=taking).assumes
+    assert "no backend gone" in missing.message
+
+
 def test_a_volume_that_another_host_took_is_forgotten(folder: pathlib.Path) -> None:
     made(folder, "web1-root", "them")
     absent = Volume("web1-root", "absent", 5)

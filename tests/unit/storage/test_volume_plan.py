@@ -218,6 +218,14 @@ def test_nor_is_it_forgotten_in_use(seen: volume_seen.Seen) -> None:
     assert refusal(seen, state="absent", forget=True).kind == "in_use"
 
 
+@pytest.mark.parametrize("forget", [True, False])
+def test_one_that_another_host_took_is_forgotten_while_that_uses_it(seen: volume_seen.Seen, forget: bool) -> None:
+    there(seen, label=label("another"), holder=HOLDER)
+    plan = planned(seen, state="absent", forget=forget)
+    assert [type(step).__name__ for step in plan.steps] == ["Record"]
+    assert "which is that of" in plan.actions()[0]
+
+
 def test_nor_are_volumes_forgotten_for_a_group_of_nobody(seen: volume_seen.Seen) -> None:
     standby(seen, owner="")
     error = refusal(seen, state="absent")

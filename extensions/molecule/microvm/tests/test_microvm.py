@@ -250,11 +250,28 @@ def test_it_is_moved_while_both_hosts_live(hv1: Managed, hv2: Managed, evacuate:
     assert not kept.changed and kept.result["volume"]["status"] == "ok"
     disk = "/var/lib/microvm/mounts/nas-*/toy1-root.raw"
     hv2.sh(f"printf kept | dd of=$(echo {disk}) conv=notrunc,fsync status=none")
-    which = {"evacuate_from": "hv2", "evacuate_to": "hv1", "evacuate_machines": ["toy1"]}
-    moved = evacuate("-e", json.dumps({**which, "microvm_machines": [machine, {"name": "other"}]}))
-    assert moved.returncode == 0, moved.stdout + moved.stderr
+    which = {"evacuate_from": "hv2", "evacuate_to": "hv1", "evacuate_machines": ["toy1", "toy2"]}
+
+    def move(second: dict[str, Any], *arguments: str) -> tuple[int, str]:
+        machines = [machine, {**TOY, "name": "toy2", **second}, {"name": "other"}]
+        done = evacuate("-e", json.dumps({**which, "microvm_machines": machines}), *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    old = hv2.sh("systemctl show --value -p MainPID microvm@toy1.service")
+    lacking, said = move({"kernel": "/nowhere"})
+    assert lacking and "nothing was touched" in said and "toy2: there is no file /nowhere" in said, said
+    foreseen, said = move({}, "--check")
+    assert foreseen == 0 and "hv2 will forget the volumes toy1-root" in said, said
+    assert hv2.sh("systemctl show --value -p MainPID microvm@toy1.service") == old
+    failing, said = move({"extra_args": ["-nowhere"]})
+    assert failing and "toy2 is off, hv1 does not start it" in said and "toy1 is" not in said, said
+    assert "toy1-root" not in hv2.works("host_info").items("volumes")
+    moved, said = move({})
+    assert moved == 0, said
     assert hv1.sh(f"head -c 4 {disk}") == "kept"
     here, there = (host.works("host_info") for host in (hv1, hv2))
-    assert [(each["name"], each["status"]) for each in here.result["machines"]] == [("toy1", "running")]
+    assert {name: each["status"] for name, each in here.items("machines").items()} == dict.fromkeys(
+        ("toy1", "toy2"), "running"
+    )
     assert list(there.items("machines")) == ["web1"]
     assert "toy1-root" not in there.items("volumes") and "toy1-root" in here.items("volumes")
