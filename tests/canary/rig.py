@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import shutil
 import string
 import subprocess
 import sys
@@ -37,7 +36,7 @@ LUN = {"portal": "san1", "iqn": iqn("mutual"), "lun": 1, "username": "host2", "m
 
 
 TWIN = "twin"
-"""Another name of the host in the inventory, for what needs two hosts; none of ours, so that no group's tasks run on it."""
+"""Another name of the host in the inventory, for what needs two; in no group, so that no group's tasks run on it."""
 
 
 def made() -> str:
