@@ -26,6 +26,8 @@ from tests.gates.paths import BUILD
 from tests.lab import borrow
 
 LOOP_PACKAGE = "ansible==12.3.0"
+MEMORY_MIB = 3072
+"""Of a host: an image and copies of it shall be in memory, or the disk would be measured."""
 
 
 def calls(bench: Bench, runs: int) -> list[dict[str, Any]]:
@@ -101,7 +103,7 @@ def main() -> None:
         subprocess.run([LOOP_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", LOOP_PACKAGE], check=True)
     wanted = [part for name, part in PARTS.items() if given.only in (None, name)]
     with (
-        borrow("bench", servers=["nfs", "knfsd", "smb", "iscsi"], machines=True) as lab,
+        borrow("bench", servers=["nfs", "knfsd", "smb", "iscsi"], memory=MEMORY_MIB, machines=True) as lab,
         tempfile.TemporaryDirectory(prefix="bench-") as scratch,
     ):
         bench = Bench(lab, Path(scratch))

@@ -5,23 +5,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench.bench import KEPT, Bench, compare, row
-from tests.bench.copies import LVM
+from tests.bench.copies import LVM, PROGRAMS, copying
+from tests.lab import IscsiServer
 
 SCRIPT = "/tmp/copies.py"
-SIZE_MIB, DATA_MIB = 1024, 150
-"""Of the image: a quarter of the 4 GiB with 600 MiB of data that it should be, the disks of the lab are small."""
-THIN_MIB, THIN_DATA_MIB = 192, 28
-"""Of that for a LUN, which is smaller still."""
+SIZE_MIB, DATA_MIB = 4096, 600
+"""Of the image."""
+LUN_BYTES = 3 << 30
+"""The lab's own are too small for it."""
 COUNT = 1000
 XFS = """
 set -e
-truncate -s 5G /srv/shared.img
+truncate -s 6G /srv/shared.img
 mkfs.xfs -q -m reflink=1 /srv/shared.img
 mkdir -p /srv/shared
 mount -o loop /srv/shared.img /srv/shared
@@ -50,8 +52,6 @@ class Place:
     backend: dict[str, Any]
     image: str
     shares: bool
-    size: int = SIZE_MIB
-    data: int = DATA_MIB
     files: bool = True
 
 
@@ -87,10 +87,8 @@ def places(filer: str) -> list[Place]:
                 "initialize": "vg_bench",
                 "timeout": 60,
             },
-            "/srv/thin.raw",
+            "/srv/image.raw",
             True,
-            THIN_MIB,
-            THIN_DATA_MIB,
             files=False,
         ),
     ]
@@ -101,8 +99,12 @@ def measure(bench: Bench, filer: str, runs: int) -> list[dict[str, Any]]:
     host = bench.host
     host.ssh(XFS, timeout=120)
     every = places(filer)
-    for image, size, data in sorted({(place.image, place.size, place.data) for place in every}):
-        host.ssh(["python3", "-c", IMAGE.format(size=size, data=data), image], timeout=300)
+    for image in sorted({place.image for place in every}):
+        host.ssh(["python3", "-c", IMAGE.format(size=SIZE_MIB, data=DATA_MIB), image], timeout=300)
+    san = bench.lab.servers["san1"]
+    assert isinstance(san, IscsiServer)
+    if san.disk("open", 1).stat().st_size != LUN_BYTES:
+        san.enlarge("open", 1, LUN_BYTES)
     bench.write("places.json", {"backends": [place.backend for place in every]})
     bench.adhoc("microvm.host.storage_backend", "places.json")
     host.put(Path(__file__).with_name("copies.py"), SCRIPT)
@@ -119,36 +121,61 @@ def _clones(bench: Bench, place: Place, runs: int) -> list[dict[str, Any]]:
         for which, by in done["times"].items()
     }
     if place.files:
-        times["first"]["copy remote_src"] = _remote_source(bench, place.image, f"{done['folder']}/rival.raw", runs)
-    image = f"{place.size} MiB image with {place.data} MiB of data (for 4096 with 600: the lab's disks are small)"
+        times["first"]["copy remote_src"] = _remote_source(bench, place.image, f"{done['folder']}/rival.raw")
+    image = f"{SIZE_MIB} MiB image with {DATA_MIB} MiB of data"
     found = []
     for which, by in times.items():
         ours = by.pop("ours")
         bare = by.pop(LVM, None)
         best = min(by, key=lambda method: by[method])
-        what = f"{which} clone of a {image} on {place.what} / the best other, {best}"
+        what = f"{which} clone of a {image} on {place.what} / the best other, {best}; bare, without Ansible"
         more = {"others": {method: round(seconds, 4) for method, seconds in by.items()}}
         found.append(row(f"clone-{which}-{place.name}", what, (ours, by[best]), "s", runs, 1.15) | more)
         if which == "nth" and place.shares:
             what = f"{which} clone of the same on {place.what} / qemu-img convert"
             values = (ours, by["qemu-img"])
             found.append(row(f"clone-nth-{place.name}-qemu", what, values, "s", runs, 50, faster=True))
+        if which == "nth" and place.files:
+            found.append(_as_tasks(bench, place, best, done, runs))
         if bare is not None:
             what = f"{which} clone of the same on {place.what} / {LVM} alone: nobody asks whose the group is"
             found.append(row(f"clone-{which}-{place.name}-lvm", what, (ours, bare), "s", runs, None))
     return found
 
 
-def _remote_source(bench: Bench, image: str, target: str, runs: int) -> float:
-    """ansible.builtin.copy with remote_src, the module as sent, on the host."""
+def _as_tasks(bench: Bench, place: Place, program: str, done: dict[str, Any], runs: int) -> dict[str, Any]:
+    """What a user waits for: a task that makes a volume / one that copies by the best program, and writes it out."""
+    module, target = "microvm.host.storage_volume", f"{done['folder']}/task"
+    volume = {"name": "task", "backend": place.name}
+    argv = copying(PROGRAMS[program], done["source"], target)
+    bench.write("clone.json", {**volume, "image": place.image})
+    bench.write("gone.json", {**volume, "state": "absent"})
+    bench.write("program.json", {"argv": ["sh", "-c", f"{shlex.join(argv)} && sync {target}"]})
+
+    def away() -> None:
+        bench.adhoc(module, "gone.json")
+        bench.host.ssh(["rm", "-f", target])
+
+    bench.adhoc(module, "clone.json")
+    away()
+    values = compare(
+        runs,
+        lambda: bench.adhoc(module, "clone.json"),
+        lambda: bench.adhoc("ansible.builtin.command", "program.json"),
+        away,
+    )
+    what = f"nth clone of the same on {place.what}, as a task / {program} as a task, both by ansible from here"
+    return row(f"clone-nth-{place.name}-task", what, values, "s", runs, 1.15)
+
+
+def _remote_source(bench: Bench, image: str, target: str) -> float:
+    """ansible.builtin.copy with remote_src, the module as sent, on the host. It fills the holes: once will do."""
     bench.write("copy.json", {"src": image, "dest": target, "remote_src": True})
     bench.adhoc("ansible.builtin.copy", "copy.json", keep=True)
-    times = []
-    for _run in range(runs):
-        bench.host.ssh(["rm", target])
-        times.append(bench.here(f"python3 {KEPT.format('copy')} && sync {target}"))
     bench.host.ssh(["rm", target])
-    return statistics.median(times)
+    seconds = bench.here(f"python3 {KEPT.format('copy')} && sync {target}")
+    bench.host.ssh(["rm", target])
+    return seconds
 
 
 def _unchanged(bench: Bench, runs: int) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on the lab host: seconds of clones made by the collection's own steps and by other programs, as JSON.
 
-Each is timed until it is durable. The collection's time is that of all steps of a new volume: lock, label, copy,
-comparison, name; not of the start of Python, its imports and the registry, which a call pays once for all volumes.
+Each is timed until data and name are durable. Both are bare operations: the programs have no Ansible task around them,
+and of the collection all steps of a new volume count (lock, label, copy, comparison, name) but not the start of Python,
+its imports and the registry, which a call pays once for all volumes.
 
-Arguments: the backend, the image, rounds. Printed: where the backend is, and the seconds by clone and method. In a thin
-pool the programs write to a volume that LVM has made for them, and LVM's own snapshot is one of the methods.
+Arguments: the backend, the image, rounds. Printed: where the backend is, what others clone there, and the seconds by
+clone and method. In a thin pool the programs write to a volume that LVM has made for them, and LVM's own snapshot is
+one of the methods.
 """
 
 from __future__ import annotations
@@ -22,8 +24,13 @@ from typing import Any
 
 TOOL = "/usr/local/libexec/microvm/microvm-tool"
 PACKAGE = "ansible_collections.microvm.host.plugins.module_utils."
-DD = ["dd", "bs=1M", "conv=sparse", "status=none"]
 CONVERT = ["qemu-img", "convert", "-f", "raw", "-O", "raw"]
+PROGRAMS = {
+    "cp": ["cp"],
+    "cp --reflink": ["cp", "--reflink=always"],
+    "qemu-img": CONVERT,
+    "dd": ["dd", "bs=1M", "conv=sparse", "status=none"],
+}
 LVM = "lvcreate --snapshot"
 KEY = "b" * 64
 SECONDS = 600.0
@@ -32,7 +39,7 @@ SECONDS = 600.0
 class Backend:
     """A registered backend, and what is timed on it."""
 
-    rivals = {"cp": ["cp"], "cp --reflink": ["cp", "--reflink=always"], "qemu-img": CONVERT, "dd": DD}
+    rivals = PROGRAMS
 
     def __init__(self, name: str, image: str) -> None:
         self.observed, self.kinds, self.store, self.deadline, self.lvm = (
@@ -95,7 +102,7 @@ class Thin(Backend):
     """One whose volumes are in a thin pool."""
 
     # The new volume has no data: what is not written is zero. cp would fill it.
-    rivals = {"qemu-img": [*CONVERT, "-n", "--target-is-zero"], "dd": DD}
+    rivals = {"qemu-img": [*CONVERT, "-n", "--target-is-zero"], "dd": PROGRAMS["dd"]}
 
     def change(self, *words: str) -> None:
         """LVM, as its user runs it."""
@@ -122,13 +129,18 @@ class Thin(Backend):
         return found
 
 
+def copying(argv: list[str], source: str, target: str) -> list[str]:
+    """The whole command line of one of the programs."""
+    return [*argv, f"if={source}", f"of={target}"] if argv[0] == "dd" else [*argv, source, target]
+
+
 def copied(argv: list[str], source: str, target: str) -> bool:
-    """Copy by a program and have it durable; False when that program can't."""
-    given = [f"if={source}", f"of={target}"] if argv[0] == "dd" else [source, target]
-    done = subprocess.run([*argv, *given], stderr=subprocess.DEVNULL, check=False)
-    descriptor = os.open(target, os.O_RDWR | os.O_CREAT)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    """Copy by a program and have it durable, its name too; False when that program can't."""
+    done = subprocess.run(copying(argv, source, target), stderr=subprocess.DEVNULL, check=False)
+    for path, flags in ((target, os.O_RDWR | os.O_CREAT), (os.path.dirname(target), os.O_RDONLY)):
+        descriptor = os.open(path, flags)
+        os.fsync(descriptor)
+        os.close(descriptor)
     return not done.returncode
 
 
@@ -146,7 +158,7 @@ def main() -> None:
             times.setdefault("ours", []).append(backend.ours())
             for rival, seconds in backend.theirs(which == "first").items():
                 times.setdefault(rival, []).append(seconds)
-    print(json.dumps({"folder": backend.folder, "times": found}))
+    print(json.dumps({"folder": backend.folder, "source": backend.source(False), "times": found}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ EXPORTS = {"rw": "rw,no_root_squash,fsid=1", "ro": "ro,no_root_squash,fsid=2", "
 SETUP = """
 set -e
 if [ ! -e /srv/export.xfs ]; then
-    truncate -s 2G /srv/export.xfs.new
+    truncate -s 6G /srv/export.xfs.new
     mkfs.xfs -q -m reflink=1 /srv/export.xfs.new
     mv /srv/export.xfs.new /srv/export.xfs
     mkdir -p /export

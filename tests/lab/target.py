@@ -84,6 +84,15 @@ class IscsiServer(Container):
             file.truncate(0)
             file.truncate(LUN_BYTES)
 
+    def enlarge(self, target: str, lun: int, size: int) -> None:
+        """Have a disk of another size, as new, until the server is started again; no host may be logged in."""
+        which = f"--mode logicalunit --tid {[*TARGETS].index(target) + 1} --lun {lun}"
+        self.administer(f"--op delete {which}")
+        with self.disk(target, lun).open("r+b") as file:
+            file.truncate(0)
+            file.truncate(size)
+        self.administer(f"--op new {which} {backing(target, lun)}")
+
     def blank_all(self) -> None:
         """Make the disks that were written to as they were when new."""
         for name, target in TARGETS.items():
@@ -135,14 +144,18 @@ class IscsiServer(Container):
         return self.exec("tgtadm", "--lld", "iscsi", *arguments.split())
 
 
+def backing(target: str, lun: int) -> str:
+    """Where the server finds a disk, for tgtadm."""
+    return f"--backing-store /luns/{target}-{lun}.img"
+
+
 def setup() -> str:
     """The shell script that makes the targets once tgtd runs."""
     lines = ["set -e", f"tgt --op new --mode portal --param portal=0.0.0.0:{SECOND_PORTAL}"]
     for tid, (name, target) in enumerate(TARGETS.items(), 1):
         lines.append(f"tgt --op new --mode target --tid {tid} --targetname {iqn(name)}")
         for lun in range(1, target.luns + 1):
-            disk = f"--lun {lun} --backing-store /luns/{name}-{lun}.img"
-            lines.append(f"tgt --op new --mode logicalunit --tid {tid} {disk}")
+            lines.append(f"tgt --op new --mode logicalunit --tid {tid} --lun {lun} {backing(name, lun)}")
         lines.append(f"tgt --op bind --mode target --tid {tid} --initiator-address ALL")
     for where, (user, secret) in ACCOUNTS.items():
         lines.append(f"tgt --op new --mode account --user {user} --password {secret}")
