@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import os
 import pwd
 import sqlite3
@@ -75,10 +74,10 @@ class Seen:
         self.rows = {row["name"]: row for row in rows}
         self.mounts = [row["path"] for row in mounts]
         self.names = sorted(set(wanted))
-        self.files = {name: _files(name) for name in self.names}
+        units = [each for each in _listed(systemd.DIRECTORY) if each.startswith("microvm")]
+        self.files = {name: _files(name, units) for name in self.names}
         self.active = _active([name for name in self.names if places.unit_file(places.unit(name)) in self.files[name]])
         self.states = self._states(seconds)
-        self.checked: set[str] = set()
         self._daemon: virtiofs.Daemon | None = None
         self._tool: tuple[str, str, list[Step]] | None = None
         self._volumes: volume_seen.Seen | None = None
@@ -152,27 +151,37 @@ class Seen:
         return self._daemon
 
 
-def _files(name: str) -> dict[str, str]:
-    """Path to text of what there is of a machine, by its names."""
-    folder = glob.escape(systemd.DIRECTORY)
-    paths = [places.unit_file(places.unit(name)), places.unit_file(places.net_unit(name))]
-    paths += [places.unit_file(places.lock_unit(name)), places.unit_file(places.lost_unit(name))]
-    paths += sorted(glob.glob("%s/%s*" % (folder, places.fs_unit(name, ""))))
-    paths += [os.path.join(places.directory(name), script) for script in by_hand.SCRIPTS]
-    paths += sorted(glob.glob(os.path.join(places.directory(name), "firecracker-*.json")))
+def _files(name: str, units: t.Iterable[str]) -> dict[str, str]:
+    """Path to text of what there is of a machine, by its names; ``units`` are the files that there are of units."""
+    own = (places.unit(name), places.net_unit(name), places.lock_unit(name), places.lost_unit(name))
+    shares = places.fs_unit(name, "")
+    paths = [places.unit_file(each) for each in units if each in own or each.startswith(shares)]
+    folder = places.directory(name)
+    for each in _listed(folder):
+        if each in by_hand.SCRIPTS or (each.startswith("firecracker-") and each.endswith(".json")):
+            paths.append(os.path.join(folder, each))
     found = {path: files.text_of(path) for path in paths}
     return {path: text for path, text in found.items() if text is not None}
 
 
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def _active(machines: t.Sequence[str]) -> set[str]:
-    """Those whose service runs, or is about to: also one that systemd will start again in a moment."""
+    """Those whose service runs, or is about to: also one that systemd will start again in a moment.
+
+    The list has those that systemd has loaded; to ask for each by name would have it load them all, again each time.
+    """
     if not machines or not systemd.running():
         return set()
-    asked = ["systemctl", "show", "--property=ActiveState", *(places.unit(name) for name in machines)]
-    states = command.run(asked, LOOK_SECONDS, writes=False).split()
-    return {
-        name for name, state in zip(machines, states) if state not in ("ActiveState=inactive", "ActiveState=failed")
-    }
+    units = {places.unit(name): name for name in machines}
+    asked = ["systemctl", "list-units", "--plain", "--no-legend", "--full", *units]
+    lines = [line.split() for line in command.run(asked, LOOK_SECONDS, writes=False).splitlines()]
+    return {units[words[0]] for words in lines if words[2] not in ("inactive", "failed")}
 
 
 class Machines:
@@ -183,6 +192,8 @@ class Machines:
     def __init__(self, tool: t.Callable[[], Tool]) -> None:
         self.tool = tool
         self.hung: set[str] = set()
+        self._checked: set[str] = set()
+        """Binaries whose version will do; a call looks twice, and to run one takes as long as to start a machine."""
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Wanted:
         """See Resource."""
@@ -358,9 +369,9 @@ class Machines:
         if not os.path.exists(chosen.binary):
             text = "there is no file %s" % chosen.binary
             plan.assumes.append(HostError("not_found", text, "the role prepare_host installs it"))
-        elif chosen.binary not in seen.checked:
+        elif chosen.binary not in self._checked:
             hypervisor.refuse_old(chosen, wanted.prefix + ("binary" if config["binary"] else "hypervisor"))
-            seen.checked.add(chosen.binary)
+            self._checked.add(chosen.binary)
         daemon = seen.daemon(config)
         if daemon is not None and not os.path.exists(daemon.path):
             text = "there is no file %s" % daemon.path

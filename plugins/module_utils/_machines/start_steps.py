@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import grp
 import json
 import os
@@ -23,7 +24,9 @@ from ansible_collections.microvm.host.plugins.module_utils._machines import cont
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._machines import ready
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
+ASK_SECONDS = 0.5
+"""How often systemd is asked meanwhile whether the machine is still there: that takes as long as a start."""
 NOISE = r'\{"event": |microvm[a-z-]*@\S+: |Starting |Started |Failed to start |Stopp|'
 """How the lines of a journal begin that are systemd's or the host tool's; beside them a tap that was gone already."""
 
@@ -69,35 +72,48 @@ class StartMachine(Step):
         console = places.logs(self.name) + "/console.log"
         said = os.path.getsize(console) if os.path.exists(console) else 0
         service = places.unit(self.name)
-        command.run(["systemctl", "reset-failed", service], unit.ORDER_SECONDS, True, (0, 1))
         begun = "%.3f" % time.time()
-        command.run(["systemctl", "start", service], self.seconds, True, (0, 1))  # 1: the journal knows better why
-        while True:
-            state = _value(service, "ActiveState")
-            if state != "active":
-                raise failed_start(self.name, begun)
-            try:
-                if control.connect(self.kind, places.control_socket(self.name)).state() != "starting":
-                    break
-            except HostError:  # it does not listen yet, or waits for a share's daemon
-                if time.monotonic() >= until:
-                    raise failed_start(self.name, begun, runs=True) from None
-            time.sleep(POLL_SECONDS)  # a hypervisor tells nobody that it is ready: it is asked
-        while self.wait_for and not _says(console, said, self.wait_for):
-            self._refuse_late(until, "its console did not say %r" % self.wait_for, console)
-            time.sleep(POLL_SECONDS)  # nobody tells of what is written to a file
-        while guest is not None and not guest.hears(POLL_SECONDS):
-            self._refuse_late(until, "its guest did not say over vsock that it is ready", console)
+        try:
+            command.run(["systemctl", "start", service], self.seconds, True)
+        except HostError as error:
+            raise failed_start(self.name, begun) if error.rc == 1 else error from None  # the journal knows better why
+        self._wait(until, self._runs, lambda runs: failed_start(self.name, begun, runs))
+        if self.wait_for:
+            lacks = "its console did not say %r" % self.wait_for
+            self._wait(until, lambda: _says(console, said, self.wait_for), functools.partial(self._late, lacks))
+        if guest is not None:
+            lacks = "its guest did not say over vsock that it is ready"
+            self._wait(until, functools.partial(guest.hears, POLL_SECONDS), functools.partial(self._late, lacks))
         return {"started": True}
 
-    def _refuse_late(self, until: float, lacks: str, console: str) -> None:
-        """Raise HostError ``timeout`` when it is too late, ``refused`` when the machine is gone."""
-        hint = "%s shows what it said" % console
-        if _value(places.unit(self.name), "ActiveState") != "active":
-            raise HostError("refused", "the machine %s was started, but ended: %s" % (self.name, lacks), hint)
-        if time.monotonic() >= until:
-            text = "the machine %s was started, but %s within %g s" % (self.name, lacks, self.seconds)
-            raise HostError("timeout", text, hint + "; a longer timeout may help")
+    def _wait(self, until: float, done: t.Callable[[], bool], error: t.Callable[[bool], HostError]) -> None:
+        """Until something is ``done``, of which nobody tells.
+
+        Raises ``error`` when it is too late, or the machine is gone; that is told whether it still runs.
+        """
+        ask = min(until, time.monotonic() + ASK_SECONDS)
+        while not done():
+            if time.monotonic() >= ask:
+                runs = _value(places.unit(self.name), "ActiveState") == "active"
+                if not runs or time.monotonic() >= until:
+                    raise error(runs)
+                ask = min(until, time.monotonic() + ASK_SECONDS)
+            time.sleep(POLL_SECONDS)
+
+    def _runs(self) -> bool:
+        """Whether its hypervisor says so. It does not listen at first, or waits for a share's daemon."""
+        try:
+            return control.connect(self.kind, places.control_socket(self.name)).state() != "starting"
+        except HostError:
+            return False
+
+    def _late(self, lacks: str, runs: bool) -> HostError:
+        """``timeout`` when it is too late, ``refused`` when the machine is gone."""
+        hint = "%s/console.log shows what it said" % places.logs(self.name)
+        if not runs:
+            return HostError("refused", "the machine %s was started, but ended: %s" % (self.name, lacks), hint)
+        text = "the machine %s was started, but %s within %g s" % (self.name, lacks, self.seconds)
+        return HostError("timeout", text, hint + "; a longer timeout may help")
 
     def undo(self, known: Known) -> None:
         """What this step started goes; nobody in it has worked yet."""

@@ -103,7 +103,7 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         *["ExecStartPre=+" + systemd.command_line(["/bin/sh", "-c", GATE, each]) for each in musts],
         *["ExecStartPre=+" + systemd.command_line(["/usr/bin/chgrp", names.GROUP, each]) for each in _devnodes(config)],
         *["ExecStartPre=+" + systemd.command_line([systemd.TOOL, "vm-fresh", each]) for each in _emptied(config)],
-        "ExecStartPre=/usr/bin/rm -f %s %s" % (places.control_socket(name), places.vsock_socket(name)),
+        *_cleared(name, chosen),
         "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
         *_log(name, chosen),
         "ExecStart=" + systemd.command_line([*into_console(name, chosen), *command_line(config, name, chosen)]),
@@ -157,6 +157,13 @@ def into_console(name: str, chosen: Chosen) -> list[str]:
     if chosen.kind != "firecracker":
         return []
     return ["/bin/sh", "-c", 'exec "$@" >>"$0"', places.logs(name) + "/console.log"]
+
+
+def _cleared(name: str, chosen: Chosen) -> list[str]:
+    """What the last start left, which the hypervisor would stumble on. QEMU takes its sockets away by itself."""
+    if chosen.kind == "qemu":
+        return []
+    return ["ExecStartPre=/usr/bin/rm -f %s %s" % (places.control_socket(name), places.vsock_socket(name))]
 
 
 def _log(name: str, chosen: Chosen) -> list[str]:

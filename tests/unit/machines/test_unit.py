@@ -57,9 +57,9 @@ def test_files_of_a_plain_machine() -> None:
     assert "Wants=" not in found["microvm@web1.service"]
 
 
-def test_what_a_killed_hypervisor_left_does_not_keep_the_next_from_its_start() -> None:
-    text = files(asked(vsock=3))["microvm@web1.service"]
-    assert f"ExecStartPre=/usr/bin/rm -f {places.control_socket('web1')} {places.vsock_socket('web1')}\n" in text
+def test_sockets_that_a_killed_qemu_left_are_taken_away_by_the_next_one_itself() -> None:
+    """To run a program in the machine's sandbox takes as long as to start QEMU there; the others need it, see below."""
+    assert "rm -f" not in files(asked(vsock=3))["microvm@web1.service"]
 
 
 def test_a_machine_waits_for_what_it_needs() -> None:
