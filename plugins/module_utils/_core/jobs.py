@@ -43,7 +43,8 @@ class Job:
                     self.child.reported = self._note_progress
                     return
                 self._learn(answer)
-            journal.commit(self.intent, self.plan.commit, self.known)
+            if journal.commit(self.intent, self.plan.steps, self.plan.commit, self.known):
+                self.intent = None
         except HostError as error:
             self.error = error
             self._roll_back()
@@ -55,7 +56,8 @@ class Job:
         self.done += 1
         if answer and self.intent is not None:
             self.known.update(answer)
-            journal.note(self.intent, self.known)
+            if self.done < len(self.plan.steps):  # else the commit follows, which keeps it
+                journal.note(self.intent, self.known)
 
     def _note_progress(self, progress: t.Any) -> None:
         """Where host_info finds it. What the steps know does not have it: it is no state of anything."""

@@ -14,7 +14,7 @@ import sqlite3
 import typing as t
 import uuid
 
-from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core import plan, registry
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
@@ -47,26 +47,38 @@ def note(intent: str, known: Known) -> None:
         _update(connection, intent, known, committed=0)
 
 
-def commit(intent: str, change: t.Callable[[sqlite3.Connection, Known], None] | None, known: Known) -> None:
-    """The point of no return: the registry rows and the intent change in one transaction."""
+def commit(
+    intent: str, steps: t.Sequence[Step], change: t.Callable[[sqlite3.Connection, Known], None] | None, known: Known
+) -> bool:
+    """The point of no return: the registry rows and the intent change in one transaction.
+
+    True when nothing follows: the intent is forgotten in that transaction too.
+    """
+    ends = all(type(step).finish is plan.Step.finish for step in steps)
     with registry.writing() as connection:
         if change is not None:
             change(connection, known)
-        _update(connection, intent, known, committed=1)
+        if ends:
+            _forget(connection, intent)
+        else:
+            _update(connection, intent, known, committed=1)
+    return ends
 
 
 def undo(intent: str, steps: t.Sequence[Step], known: Known) -> None:
     """Take back the steps, last first, and forget the intent. Raises HostError: the intent stays."""
     for step in reversed(steps):
         step.undo(known)
-    _forget(intent)
+    with registry.writing() as connection:
+        _forget(connection, intent)
 
 
 def finish(intent: str, steps: t.Sequence[Step], known: Known) -> None:
     """Do what follows the commit and forget the intent. Raises HostError: the intent stays."""
     for step in steps:
         step.finish(known)
-    _forget(intent)
+    with registry.writing() as connection:
+        _forget(connection, intent)
 
 
 def left_open() -> list[registry.Row]:
@@ -102,6 +114,5 @@ def _update(connection: sqlite3.Connection, intent: str, known: Known, committed
     )
 
 
-def _forget(intent: str) -> None:
-    with registry.writing() as connection:
-        connection.execute("DELETE FROM journal WHERE id = ?", (intent,))
+def _forget(connection: sqlite3.Connection, intent: str) -> None:
+    connection.execute("DELETE FROM journal WHERE id = ?", (intent,))
