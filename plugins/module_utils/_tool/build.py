@@ -8,6 +8,7 @@ give equal bytes: nothing is compressed, times are fixed, files are sorted.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -22,6 +23,7 @@ IMPORT = re.compile(r"from (%s[\w.]*) import (?:\(([^)]*)\)|(.+))" % re.escape(H
 fastest, and a parser of Python would take a hundred times as long. A unit test holds what this finds against one."""
 
 
+@functools.cache  # a call that changes something asks twice, and it is a tenth of that call
 def sources() -> dict[str, bytes]:
     """What the tool needs: source by path inside the archive, from its start and all that it imports."""
     found: dict[str, bytes] = {}
