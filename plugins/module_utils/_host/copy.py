@@ -35,7 +35,7 @@ CHUNK = 16 << 20
 READ = 1 << 20
 HOLE = 4096
 ZEROS = bytes(HOLE)
-SAMPLES, SAMPLES_SHARED = 64, 4
+SAMPLES, SAMPLES_SHARED = 64, 1
 NOT_HERE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 """What the kernel answers where blocks can't be shared, or a copy not be made inside of a file system."""
 QCOW2 = b"QFI\xfb"
@@ -224,7 +224,8 @@ def _by_hand(source: int, target: int, at: int, length: int, zeroed: bool) -> in
 def refuse_different(source: int, target: int, what: str, samples: int = SAMPLES) -> None:
     """Compare sizes and samples of a copy: at places all over, and at both ends of the data behind each of them.
 
-    Of shared blocks a few samples (SAMPLES_SHARED) will do: nothing was written. Raises HostError ``internal``.
+    Of shared blocks one (SAMPLES_SHARED) will do: nothing was written, and a server is asked for each. Raises HostError
+    ``internal``.
     """
     size, found = size_of(source), size_of(target)
     if size > found:

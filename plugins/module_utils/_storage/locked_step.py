@@ -51,6 +51,7 @@ class VolumeStep(Step):
     def child(self, work: t.Callable[[deadline.Progress, Lease], None], doing: str) -> deadline.Child:
         """Do it in a child that dies with this process; ``work`` has the lock of the volume."""
         die_with_us = deadline.bond()
+        probe.host_mark()  # kept: the child of each volume would read it, and load what it takes to read text
 
         def guarded(send: t.Callable[[t.Any], None]) -> Known:
             die_with_us()
