@@ -84,8 +84,8 @@ def unreadable(given: Options) -> HostError | None:
 def inconvertible(given: Options, spec: dict[str, Options]) -> HostError | None:
     """The first option whose value Ansible fails on without telling which it is. The value is not shown."""
     for prefix, item, options in _places(given, spec):
-        for name, option in options.items() if isinstance(item, dict) else ():
-            value = item.get(name)
+        for name, value in item.items() if isinstance(item, dict) else ():  # a few of dozens, of each of many items
+            option = options.get(name, {})
             if option.get("type") == "int" and _is_infinite(value):
                 return HostError("invalid", "%s%s is not a number" % (prefix, name), field=prefix + name)
             if option.get("type") == "dict" and not _may_be_dict(value):
