@@ -447,6 +447,7 @@ jobs:
 orphans:
   description:
     - Disks on the backends that this host does not know. They may be those of other hosts.
+    - Those on backends of the kinds V(nfs) and V(smb) are listed with O(refresh=true) only.
     - Those of a host that is gone can be taken with O(microvm.host.storage_volume#module:adopt).
   returned: success
   type: list

@@ -123,12 +123,15 @@ options:
       description:
         - Take a disk of this name that is there already and not this host's; one whose host is gone for good, or a file
           without a label.
+        - When there is none, O(size) or O(image) make a new disk all the same, with a warning.
       type: bool
       default: false
     move:
       description:
         - Whether a volume that is on another backend than O(backend) is moved there. Refused otherwise.
-        - The old disk is kept until the new one is proven. Snapshots do not move.
+        - The old disk is kept until the new one is proven.
+        - Snapshots do not move. A volume that has some is refused unless O(snapshots) is given and lists none of them,
+          as V([]) does; they are deleted then.
       type: bool
       default: false
     shrink:
@@ -147,7 +150,8 @@ options:
       description:
         - With O(state=absent), whether this host only forgets the volume. Nothing on the backend is asked or touched,
           so it is for a backend that is gone for good, or for a disk to be kept.
-        - A disk that is left is an orphan in M(microvm.host.host_info), and O(adopt) takes it again.
+        - A disk that is left is an orphan in M(microvm.host.host_info), with
+          O(microvm.host.host_info#module:refresh=true), and O(adopt) takes it again.
       type: bool
       default: false
     timeout:

@@ -66,7 +66,13 @@ class Disk:
         }[wanted["type"]]
         if wanted.get("label"):
             argv += ["-L", wanted["label"]]
-        self._run([*argv, self.path])
+        try:
+            self._run([*argv, self.path])
+        except HostError as error:
+            if error.rc is not None:  # it explains all of its options to who gave a disk that is too small
+                error.message = "%s failed: %s" % (argv[0], (error.stderr or "").partition("\n")[0])
+                error.hint = "is the disk too small? xfs needs 300 MiB, btrfs 110 MiB"
+            raise
         if wanted.get("owner") or wanted.get("directories"):
             self._inside(lambda top: _furnish(top, wanted))
 
@@ -97,7 +103,7 @@ class Disk:
         if found != wanted:
             raise HostError(
                 "unsupported",
-                "the volume holds no %s but %s" % (wanted, found or "no file system that is known, or partitions"),
+                "the volume holds no %s but %s" % (wanted, found or "partitions, or what is not known"),
                 "leave filesystem out, and see to it in the guest",
                 field="filesystem",
             )

@@ -52,6 +52,8 @@ class FileStore(Store):
             if probe.read_marker(root, self.path) != self.row["uuid"] and self.row["identity"] == "marker":
                 return {"status": "not_mounted"}
             found: Look = {"status": "ok", "capacity": probe.capacity(root)}
+            if self.row["identity"] != "marker" or os.fstatvfs(root).f_flag & os.ST_RDONLY:
+                found["read_only"] = True
         finally:
             os.close(root)
         there, snapshots = grouped(os.listdir(self.path), VOLUME)

@@ -30,7 +30,7 @@ class Image:
 
 
 def look(asked: tuple[str, str, str, str]) -> dict[str, t.Any]:
-    """Size of the disk in an image and more, or the ``error``; may hang, so it runs in a child.
+    """Size of the disk in an image and more, or the ``error`` (``option``: at fault); may hang, so it runs in a child.
 
     ``asked`` are the volume, the path, the format, and where the disk will be. ``beside``: on the same file system as
     that. ``fingerprint``: 64 digits that change with the file.
@@ -41,14 +41,19 @@ def look(asked: tuple[str, str, str, str]) -> dict[str, t.Any]:
     except OSError as error:
         gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
         text = "the image %s: %s" % (path, os.strerror(error.errno or 0))
-        return {"error": text, "kind": "not_found" if gone else "refused"}
+        if gone:
+            hint = "put it there, or name another; a path without '/' in front is one on the backend"
+            return {"error": text, "kind": "not_found", "hint": hint}
+        return {"error": text, "kind": "refused", "hint": "let root of this host read it"}
     try:
         found = os.fstat(descriptor)
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
-            return {"error": "the image %s is no file" % path, "kind": "invalid"}
+            return {"error": "the image %s is no file" % path, "kind": "invalid", "hint": "name the file in it"}
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        if kind == "raw" and copy.is_qcow2(descriptor):
-            return {"error": "the image %s is a qcow2 image" % path, "kind": "invalid", "hint": "say format: qcow2"}
+        if (kind == "qcow2") != copy.is_qcow2(descriptor):
+            text, hint = ("a", "say format: qcow2") if kind == "raw" else ("no", "leave format out for a raw one")
+            text = "the image %s is %s qcow2 image" % (path, text)
+            return {"error": text, "kind": "invalid", "hint": hint, "option": "format"}
     finally:
         os.close(descriptor)
     if kind == "qcow2":

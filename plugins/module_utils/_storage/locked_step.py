@@ -79,6 +79,10 @@ class VolumeStep(Step):
                     lease.release(forget=not self.disks.claimed(self.name))
         except OSError as error:
             raise probe.explained(error, self.what) from None
+        except HostError as error:
+            if error.kind == "full" and "volume %s" % self.name not in error.message:
+                error.message = "%s: %s" % (self.what, error.message)  # who found it does not know for whom
+            raise
 
     def lease(self) -> Lease:
         """The lock of the volume."""

@@ -15,6 +15,8 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.lvm_disks im
 from ansible_collections.microvm.host.plugins.module_utils._storage.store import Look, Store, grouped
 
 VOLUME = re.compile(r"([a-z0-9][a-z0-9._-]*)(?:\+([a-z0-9][a-z0-9._-]*))?")
+MOST_EXTENTS = 2**32 - 1
+"""What LVM can count in one logical volume."""
 ASIDE = len(".") + len(".") + 8 + len(".old")
 """By how much the name of what is set aside is longer."""
 
@@ -59,6 +61,7 @@ class LvmStore(Store):
             "status": "ok",
             "capacity": iscsi_lvm.capacity(self.target["asked"], group),
             "grain": group.extent,
+            "largest": MOST_EXTENTS * group.extent if self.target["asked"]["layout"] == "thin" else group.bytes,
             "volumes": {},
         }
         for name in wanted:

@@ -81,6 +81,12 @@ def explained(error: OSError, what: str) -> HostError:
         return HostError("refused", "%s is read only on the server" % what, "export it rw, or set read_only: true")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostError("full", text, "make room there")
+    if error.errno == errno.EFBIG:
+        hint = "ask for less, or choose a backend whose file system takes longer files"
+        return HostError("invalid", "%s: its file system takes no file of that size" % what, hint, field="size")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and isinstance(error.filename, str):
+        text = "%s: %s is not there" % (what, error.filename)
+        return HostError("not_found", text, "host_info with refresh: true tells what is; restore it from a backup")
     if error.errno == errno.ESTALE:
         return HostError("stale", text, "the server has forgotten the export: export it again")
     if error.errno in (errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN):

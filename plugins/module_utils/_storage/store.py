@@ -19,7 +19,8 @@ Look = dict[str, t.Any]
 """What a look at a backend gave. ``status`` as that of a backend; when it is ok ``capacity`` and, by name, ``volumes``:
 ``size`` and ``allocated_bytes`` of the data (absent when that is gone), ``label`` (None when there is none), ``broken``
 (what is wrong with the label), ``snapshots`` and ``holder`` (a lease record, when somebody holds the volume); with
-``everything`` of all volumes there, and ``images``, by key, with their size. ``grain``: sizes are multiples of it.
+``everything`` of all volumes there, and ``images``, by key, with their size. ``grain``: sizes are multiples of it;
+``largest``: no disk can have more, however much is free. ``read_only``: nothing can be written there.
 When it is standby: ``owner``, the host that has the place, "" for none; ``volumes`` that are held here all the same."""
 
 

@@ -17,6 +17,22 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.volume_optio
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_seen import Seen
 
 
+def asked(wanted: Volume) -> dict[str, t.Any]:
+    """What a volume that is not registered yet will be, beside its backend and size: for ``after`` of its plan."""
+    return {**told(made_of(wanted)), "snapshots": sorted(wanted.snapshots or ())}
+
+
+def made_of(wanted: Volume) -> dict[str, t.Any]:
+    """What the registry keeps of a volume as its ``config``: ``image`` and ``filesystem``, when there are any."""
+    image = {"image": wanted.image.asked} if wanted.image else {}
+    return {**image, **({"filesystem": wanted.filesystem} if wanted.filesystem else {})}
+
+
+def told(config: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The config of a volume as ``before`` and ``after`` of a plan have it."""
+    return {key: config[key] for key in ("image", "filesystem") if config.get(key)}
+
+
 def adopted(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Plan:
     """One that is on its backend, and not this host's yet."""
     label = there["label"]
@@ -29,14 +45,15 @@ def adopted(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -
             field=wanted.prefix + "name",
         )
     beside = seen.store(backend)
-    after = {"backend": backend, "size": there["size"]}
+    config = made_of(wanted)
+    after = {"backend": backend, "size": there["size"], **told(config)}
     plan = Plan(wanted.name, {}, after, seconds=wanted.timeout)
     new = label["uuid"] if label else str(uuid.uuid4())
     plan.steps += beside.adopt(wanted.name, label, new, wanted.takeover, wanted.timeout)
     volume_refusals.held(wanted, there)
     inner = wanted.filesystem["type"] if wanted.filesystem else None
     _changes(wanted, seen, backend, new, there["size"], inner, plan)
-    plan.commit = functools.partial(stored, wanted, {}, backend, plan.after["size"], new)
+    plan.commit = functools.partial(stored, wanted.name, config, backend, plan.after["size"], new)
     return plan
 
 
@@ -46,15 +63,17 @@ def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
     there = seen.at(backend, wanted.name)
     plan = Plan(wanted.name, {"backend": backend}, {"backend": backend}, seconds=wanted.timeout)
     config = row["config"]
-    if wanted.image and config.get("image") not in (None, wanted.image.asked):
-        text = "it was made from %s and stays as it is; the image is for new volumes" % config["image"]
-        plan.warnings.append(text)
+    made_from = config.get("image") or (there.get("label") or {}).get("image")
+    if wanted.image and made_from != wanted.image.asked:
+        text = "it was made from %s and stays as it is; the image is for new volumes"
+        plan.warnings.append(text % (made_from or "no image, or none that is known,"))
     before = (config.get("filesystem") or {}).get("type")
     if wanted.filesystem and before and wanted.filesystem["type"] != before:
         text = "volume %s was made with %s" % (wanted.name, before)
         raise HostError("conflict", text, "a file system is not replaced", field=wanted.prefix + "filesystem")
     if seen.looks[backend]["status"] != "ok":
-        if (wanted.size or 0) > row["size"] or wanted.shrink or wanted.restore:
+        smaller = wanted.shrink and wanted.size is not None and wanted.size < row["size"]
+        if (wanted.size or 0) > row["size"] or smaller or wanted.restore:
             volume_refusals.down(seen, backend, "change volume %s" % wanted.name)
         return plan
     volume_refusals.gone(wanted.name, row, there)
@@ -63,9 +82,10 @@ def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
     if plan.steps:
         volume_refusals.held(wanted, there)
     if wanted.filesystem and not before:
-        plan.before["filesystem"], plan.after["filesystem"] = None, wanted.filesystem["type"]
+        config = {**config, "filesystem": wanted.filesystem}
+        plan.before["filesystem"], plan.after["filesystem"] = None, wanted.filesystem
         plan.steps.append(Record("know that volume %s holds %s" % (wanted.name, wanted.filesystem["type"])))
-    plan.commit = functools.partial(stored, wanted, config, backend, plan.after["size"], row["uuid"])
+    plan.commit = functools.partial(stored, wanted.name, config, backend, plan.after["size"], row["uuid"])
     return plan
 
 
@@ -92,7 +112,7 @@ def _changes(
         plan.steps += beside.snapshot(wanted.name, identity, snapshot, takeover, seconds)
     if wanted.restore:
         if wanted.restore not in kept:
-            raise volume_refusals.no_snapshot(wanted)
+            raise volume_refusals.no_snapshot(wanted, kept)
         plan.steps += beside.restore(wanted.name, identity, wanted.restore, size, takeover, seconds)
         plan.before["content"], plan.after["content"] = "as it is", "snapshot %s" % wanted.restore
     if size < there["size"] and not wanted.shrink:
@@ -102,6 +122,7 @@ def _changes(
             "a disk is made smaller only with shrink: true; what does not fit is lost",
             field=wanted.prefix + "size",
         )
+    volume_refusals.too_large(wanted, seen, backend, size)
     if size != there["size"] or size != known:
         plan.steps += beside.resize(wanted.name, identity, (there["size"], size), inner, takeover, seconds)
     for snapshot in sorted(kept - declared):
@@ -112,7 +133,7 @@ def _changes(
 
 
 def stored(
-    wanted: Volume,
+    name: str,
     config: dict[str, t.Any],
     backend: str,
     size: int,
@@ -120,11 +141,6 @@ def stored(
     connection: sqlite3.Connection,
     known: Known,
 ) -> None:
-    """The commit of a plan: the row of its volume. ``config`` is what the row had before."""
-    values = dict(config)
-    if wanted.image and "image" not in values and not values.get("adopted"):
-        values["image"] = wanted.image.asked
-    if wanted.filesystem:
-        values.setdefault("filesystem", wanted.filesystem)
-    row = {"name": wanted.name, "backend": backend, "size": size, "uuid": identity, "config": values}
+    """The commit of a plan: the row of its volume."""
+    row = {"name": name, "backend": backend, "size": size, "uuid": identity, "config": config}
     registry.put(connection, "volumes", row)

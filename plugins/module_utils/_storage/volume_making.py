@@ -21,10 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.volume_seen 
 
 def new(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Plan:
     """A volume that is not registered, and not on its backend; ``there`` is what is."""
-    row = seen.backends[backend]
-    if not row["enabled"]:
-        text = "backend %s is not enabled and takes no new volumes" % backend
-        raise HostError("refused", text, "enable it, or choose another", field=wanted.prefix + "backend")
+    volume_refusals.disabled(wanted, seen, backend)
     if there.get("label"):
         text = "the name %s is claimed on backend %s by %s, which has made no disk yet"
         raise HostError(
@@ -34,8 +31,12 @@ def new(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Pl
             field=wanted.prefix + "name",
         )
     if wanted.size is None and wanted.image is None:
+        if wanted.adopt:
+            text = "backend %s has no volume %s to adopt" % (backend, wanted.name)
+            hint = "host_info with refresh: true lists what there is (orphans); is it on another backend?"
+            raise HostError("not_found", text, hint, field=wanted.prefix + "adopt")
         text = "%ssize is required for a new volume without an image" % wanted.prefix
-        raise HostError("invalid", text, field=wanted.prefix + "size")
+        raise HostError("invalid", text, "give its size; or an image, which has one", field=wanted.prefix + "size")
     if wanted.restore:
         raise volume_refusals.no_snapshot(wanted)
     source, assumes = _source(wanted, seen)
@@ -47,6 +48,7 @@ def new(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Pl
             "give it that size or more",
             field=wanted.prefix + "size",
         )
+    volume_refusals.too_large(wanted, seen, backend, size)
     identity = str(uuid.uuid4())
     about = {"created": disks.now(), **({"image": wanted.image.asked} if wanted.image else {})}
     if source is not None and source.key:
@@ -54,18 +56,16 @@ def new(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Pl
     making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
     beside = seen.store(backend)
     beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
-    plan = Plan(wanted.name, {}, {"backend": backend, "size": size}, seconds=wanted.timeout)
+    after = {"backend": backend, "size": size, **volume_changes.asked(wanted)}
+    plan = Plan(wanted.name, {}, after, seconds=wanted.timeout)
     plan.assumes += [assumes] if assumes else []
-    if wanted.image:
-        plan.after["image"] = wanted.image.asked
-    if wanted.filesystem:
-        plan.after["filesystem"] = wanted.filesystem["type"]
+    if wanted.adopt:
+        plan.warnings.append("backend %s had nothing of that name to adopt: it is a new disk" % backend)
     plan.steps += beside.provision(making, wanted.timeout)
     for snapshot in wanted.snapshots or ():
         plan.steps += beside.snapshot(wanted.name, identity, snapshot, False, wanted.timeout)
-    if wanted.snapshots is not None:
-        plan.after["snapshots"] = sorted(wanted.snapshots)
-    plan.commit = functools.partial(volume_changes.stored, wanted, {}, backend, size, identity)
+    config = volume_changes.made_of(wanted)
+    plan.commit = functools.partial(volume_changes.stored, wanted.name, config, backend, size, identity)
     return plan
 
 
@@ -83,6 +83,7 @@ def _source(wanted: Volume, seen: Seen) -> tuple[store.Source | None, HostError 
         return seen.store(row["backend"]).source(row["name"], row["size"]), None
     found = seen.images[wanted.name]
     if "error" in found:
+        field = wanted.prefix + found.get("option", "image")
         error = HostError(found.get("kind", "unreachable"), found["error"], found.get("hint", ""), field=field)
         if error.kind != "not_found":
             raise error
@@ -102,37 +103,47 @@ def moved(wanted: Volume, seen: Seen, row: registry.Row, backend: str) -> Plan:
             "storage_volume with move: true takes it there; or name the backend that it is on",
             field=wanted.prefix + "backend",
         )
+    volume_refusals.disabled(wanted, seen, backend)
     for each in (row["backend"], backend):
         volume_refusals.down(seen, each, "move volume %s" % wanted.name)
     there, target = seen.at(row["backend"], wanted.name), seen.at(backend, wanted.name)
     volume_refusals.gone(wanted.name, row, there)
     if "size" in target or target.get("label"):
         text = "backend %s has a volume %s already" % (backend, wanted.name)
-        raise HostError("conflict", text, "remove that first", field=wanted.prefix + "backend")
-    if there["snapshots"]:
-        text = "volume %s has snapshots, which do not move: %s" % (wanted.name, ", ".join(there["snapshots"]))
-        raise HostError("conflict", text, "remove them first: snapshots: []", field=wanted.prefix + "move")
+        hint = "delete or rename that one, or choose another backend; host_info tells whose it is (orphans)"
+        raise HostError("conflict", text, hint, field=wanted.prefix + "backend")
+    kept, declared = set(there["snapshots"]), set(wanted.snapshots or ())
     if wanted.restore:
-        raise volume_refusals.no_snapshot(wanted)
+        if wanted.restore not in kept:
+            raise volume_refusals.no_snapshot(wanted, kept)
+        text = "volume %s is not restored while it moves" % wanted.name
+        raise HostError("conflict", text, "restore it in a call of its own, before", field=wanted.prefix + "restore")
+    lost = kept if wanted.snapshots is None else kept & declared
+    if lost:
+        text = "volume %s has snapshots, which do not move: %s" % (wanted.name, ", ".join(sorted(lost)))
+        raise HostError("conflict", text, "snapshots: [] deletes them", field=wanted.prefix + "move")
     size = seen.whole(backend, wanted.size or there["size"])
     if size < there["size"]:
-        text = "volume %s can't become smaller while it moves" % wanted.name
-        raise HostError("conflict", text, "shrink it in a call of its own", field=wanted.prefix + "size")
+        text = "volume %s has %d bytes and can't become smaller while it moves" % (wanted.name, there["size"])
+        hint = "leave size out or give that one; shrink it in a call of its own"
+        raise HostError("conflict", text, hint, field=wanted.prefix + "size")
+    volume_refusals.too_large(wanted, seen, backend, size)
     volume_refusals.held(wanted, there)
     identity = row["uuid"]
-    steps, source = seen.store(row["backend"]).move_away(
-        wanted.name, identity, there["size"], wanted.takeover, wanted.timeout
-    )
+    old, common = seen.store(row["backend"]), (wanted.takeover, wanted.timeout)
+    away, source = old.move_away(wanted.name, identity, there["size"], *common)
+    steps = [step for each in sorted(kept) for step in old.delete_snapshot(wanted.name, identity, each, *common)]
     about = {key: there["label"][key] for key in ("created", "image") if key in there["label"]}
     making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
     beside = seen.store(backend)
     beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
-    before, after = {"backend": row["backend"], "size": row["size"]}, {"backend": backend, "size": size}
+    before = {"backend": row["backend"], "size": row["size"], "snapshots": sorted(kept)}
+    after = {"backend": backend, "size": size, "snapshots": sorted(declared)}
     plan = Plan(wanted.name, before, after, seconds=wanted.timeout)
-    plan.steps += steps + beside.provision(making, wanted.timeout)
+    plan.steps += steps + away + beside.provision(making, wanted.timeout)
     for snapshot in wanted.snapshots or ():
         plan.steps += beside.snapshot(wanted.name, identity, snapshot, False, wanted.timeout)
-    if wanted.snapshots:
-        plan.before["snapshots"], plan.after["snapshots"] = [], sorted(wanted.snapshots)
-    plan.commit = functools.partial(volume_changes.stored, wanted, row["config"], backend, size, identity)
+    inner = {"filesystem": wanted.filesystem} if wanted.filesystem else {}
+    config = {**inner, **row["config"]}
+    plan.commit = functools.partial(volume_changes.stored, wanted.name, config, backend, size, identity)
     return plan

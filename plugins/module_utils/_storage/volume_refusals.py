@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan, Record
 from ansible_collections.microvm.host.plugins.module_utils._host import lease
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import probe, standby, volume_report
@@ -89,7 +90,35 @@ def held(wanted: Volume, there: dict[str, t.Any]) -> None:
         used(wanted.name, (), holder, "" if here else "; takeover: true if its host is dead for certain")
 
 
-def no_snapshot(wanted: Volume) -> HostError:
-    """The error of a snapshot to restore that is not there."""
+def no_snapshot(wanted: Volume, kept: t.Iterable[str] = ()) -> HostError:
+    """The error of a snapshot to restore that is not there; ``kept`` are."""
     text = "volume %s has no snapshot %s" % (wanted.name, wanted.restore)
-    return HostError("not_found", text, "host_info lists them", field=wanted.prefix + "restore")
+    found = ", ".join(sorted(kept))
+    hint = "it has %s" % found if found else "it has none; leave restore out"
+    return HostError("not_found", text, hint, field=wanted.prefix + "restore")
+
+
+def too_large(wanted: Volume, seen: Seen, backend: str, size: int) -> None:
+    """Raise ``invalid`` for a size that no disk on the backend can have, whatever is free there."""
+    largest = seen.looks[backend].get("largest")
+    if largest is not None and size > largest:
+        text = "%d bytes are more than a disk on backend %s can have (%d)" % (size, backend, largest)
+        raise HostError("invalid", text, "ask for less, or choose another backend", field=wanted.prefix + "size")
+
+
+def disabled(wanted: Volume, seen: Seen, backend: str) -> None:
+    """Raise ``refused`` for a volume that a backend would get, and shall not."""
+    if not seen.backends[backend]["enabled"]:
+        text = "backend %s is not enabled and takes no new volumes" % backend
+        raise HostError("refused", text, "enable it, or choose another", field=wanted.prefix + "backend")
+
+
+def read_only(wanted: Volume, seen: Seen, plan: Plan) -> None:
+    """Raise ``refused`` for a plan that changes more than the registry where nothing can be written."""
+    if all(isinstance(step, Record) for step in plan.steps):
+        return
+    for backend in {plan.before.get("backend"), plan.after.get("backend")} - {None}:
+        if seen.looks.get(t.cast("str", backend), {}).get("read_only"):
+            text = "backend %s is read only: volume %s can't be made or changed there" % (backend, wanted.name)
+            hint = "choose another backend, or let this host write to that one: storage_backend"
+            raise HostError("refused", text, hint, field=wanted.prefix + "backend")

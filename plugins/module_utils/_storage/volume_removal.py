@@ -14,7 +14,12 @@ import typing as t
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Plan, Record
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._storage import probe, standby, volume_refusals
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    probe,
+    standby,
+    volume_changes,
+    volume_refusals,
+)
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_seen import Seen
 
@@ -29,7 +34,8 @@ def absent(wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
     if not (owner or wanted.forget):
         volume_refusals.down(seen, backend, "delete volume %s" % wanted.name, "; if it is gone for good, forget: true")
     there = seen.at(backend, wanted.name)
-    plan = Plan(wanted.name, {"backend": backend, "size": row["size"]}, {}, seconds=wanted.timeout)
+    before = {"backend": backend, "size": row["size"], **volume_changes.told(row["config"])}
+    plan = Plan(wanted.name, before, {}, seconds=wanted.timeout)
     if _is_anothers(row, there):
         # What is there is not ours to delete; without this nobody could forget a volume that went elsewhere.
         whose = there["label"]["hostname"]

@@ -83,7 +83,10 @@ class Seen:
                     continue
                 todo.append((each.name, path, each.image.format, beside.disk(each.name)))
         for index, answer in deadline.Sweep(todo, image.look, seconds):
-            self.images[todo[index][0]] = answer or {"error": "%s does not answer" % todo[index][1]}
+            self.images[todo[index][0]] = answer or {
+                "error": "the image %s does not answer" % todo[index][1],
+                "hint": "check the server that it lies on",
+            }
 
     def backend_of(self, wanted: Volume) -> str | None:
         """The name of the backend that a volume shall be on."""

@@ -60,6 +60,11 @@ class Volumes:
 
     def plan(self, wanted: Volume, seen: Seen) -> Plan:
         """See Resource."""
+        found = self._plan(wanted, seen)
+        volume_refusals.read_only(wanted, seen, found)
+        return found
+
+    def _plan(self, wanted: Volume, seen: Seen) -> Plan:
         row = seen.rows.get(wanted.name)
         if wanted.state == "absent":
             from ansible_collections.microvm.host.plugins.module_utils._storage import volume_removal
@@ -85,7 +90,7 @@ class Volumes:
     def _without_backend(self, wanted: Volume, backend: str | None) -> Plan:
         """A backend that is not there: an earlier task of a play in check mode would have made it."""
         text = "no backend %s is registered on this host" % backend if backend else "this host has no default backend"
-        after = {"backend": backend, **({"size": wanted.size} if wanted.size else {})}
+        after = {"backend": backend, **({"size": wanted.size} if wanted.size else {}), **volume_changes.asked(wanted)}
         return Plan(
             wanted.name,
             {},

@@ -84,7 +84,7 @@ def test_an_image_is_put_on_the_backend_unless_it_is_there(
     assert isinstance(step, making_steps.MakeVolume)
     assert step.source is not None
     assert (step.source["key"], step.about.get("key", "")) == (key, key)
-    assert plan.after == {"backend": "local", "size": MIB, "image": "/srv/a"}
+    assert plan.after == {"backend": "local", "size": MIB, "image": "/srv/a", "snapshots": []}
 
 
 def test_smaller_than_its_image_is_refused(seen: volume_seen.Seen) -> None:
@@ -103,7 +103,7 @@ def test_an_unchanged_volume_has_no_steps(seen: volume_seen.Seen) -> None:
     [
         ({"backend": "other"}, "conflict", "storage_volume with move: true"),
         ({"size": MIB // 2}, "conflict", "shrink: true"),
-        ({"restore": "gone"}, "not_found", "host_info"),
+        ({"restore": "gone"}, "not_found", "it has none"),
         ({"filesystem": {"type": "xfs"}}, "conflict", "not replaced"),
     ],
 )
@@ -241,3 +241,93 @@ def test_a_new_one_on_standby_is_told_whose_it_is_and_what_to_do(seen: volume_se
         "can't make or find volume web1: backend local belongs to hv2.d3be1e87",
     )
     assert "do it there" in error.hint and "takeover: hv2.d3be1e87" in error.hint
+
+
+def test_the_diff_of_a_new_volume_is_its_configuration(seen: volume_seen.Seen) -> None:
+    inner = {"type": "ext4", "label": "data"}
+    plan = planned(seen, size=MIB, filesystem=inner, snapshots=("b", "a"))
+    told = {"backend": "local", "size": MIB, "filesystem": inner, "snapshots": ["a", "b"]}
+    assert plan.diff() == {"before": {}, "after": told}
+    there(seen)
+    seen.rows["web1"]["config"] = {"image": "/srv/a", "filesystem": inner}
+    gone = planned(seen, state="absent").diff()
+    assert gone is not None
+    assert gone["before"] == {"backend": "local", "size": MIB, "image": "/srv/a", "filesystem": inner, "snapshots": []}
+
+
+@pytest.mark.parametrize("snapshots", [(), ("new",)])
+def test_a_move_deletes_the_snapshots_that_shall_not_be(seen: volume_seen.Seen, snapshots: tuple[str, ...]) -> None:
+    there(seen, snapshots=["old"])
+    plan = planned(seen, backend="other", move=True, snapshots=snapshots)
+    taken = [f"take the snapshot {each} of volume web1 on other" for each in snapshots]
+    assert plan.actions()[:2] == ["delete the snapshot old of volume web1 on local", "move volume web1 on local away"]
+    assert plan.actions()[3:] == taken
+    assert (plan.before["snapshots"], plan.after["snapshots"]) == (["old"], list(snapshots))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "field", "hint"),
+    [
+        ({}, "conflict", "move", "snapshots: [] deletes them"),
+        ({"snapshots": ("old", "new")}, "conflict", "move", "snapshots: [] deletes them"),
+        ({"snapshots": (), "restore": "old"}, "conflict", "restore", "in a call of its own"),
+        ({"snapshots": (), "restore": "gone"}, "not_found", "restore", "it has old"),
+        ({"snapshots": (), "size": MIB // 2}, "conflict", "size", "in a call of its own"),
+    ],
+)
+def test_a_move_loses_nothing_that_is_asked_for(
+    seen: volume_seen.Seen, options: dict[str, t.Any], kind: str, field: str, hint: str
+) -> None:
+    there(seen, snapshots=["old"])
+    error = refusal(seen, backend="other", move=True, **options)
+    assert (error.kind, error.field) == (kind, field)
+    assert hint in error.hint
+
+
+def test_a_backend_that_is_not_enabled_gets_no_volume(seen: volume_seen.Seen) -> None:
+    there(seen)
+    seen.backends["other"]["enabled"] = 0
+    assert refusal(seen, backend="other", move=True).kind == "refused"
+    seen.rows = {}
+    assert refusal(seen, backend="other", size=MIB).field == "backend"
+
+
+@pytest.mark.parametrize("options", [{"state": "absent"}, {"size": 2 * MIB}, {"backend": "other", "move": True}])
+def test_where_nothing_can_be_written_nothing_is_begun(seen: volume_seen.Seen, options: dict[str, t.Any]) -> None:
+    there(seen)
+    seen.looks[options.get("backend", "local")]["read_only"] = True
+    error = refusal(seen, **options)
+    assert (error.kind, error.field) == ("refused", "backend")
+    assert planned(seen, size=MIB).steps == []
+    assert planned(seen, state="absent", forget=True).steps != []
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_more_than_any_disk_there_can_have_is_invalid(seen: volume_seen.Seen, old: bool) -> None:
+    if old:
+        there(seen)
+    seen.looks["local"]["largest"] = 4 * MIB
+    error = refusal(seen, size=5 * MIB)
+    assert (error.kind, error.field) == ("invalid", "size")
+    assert "backend local" in error.message and error.hint
+
+
+def test_nothing_to_adopt_is_told(seen: volume_seen.Seen) -> None:
+    error = refusal(seen, adopt=True)
+    assert (error.kind, error.field) == ("not_found", "adopt")
+    assert "a new disk" in planned(seen, adopt=True, size=MIB).warnings[0]
+
+
+def test_an_image_of_a_volume_that_was_made_without_is_warned_of(seen: volume_seen.Seen) -> None:
+    there(seen)
+    asked = Image("/srv/a", "/srv/a", "", "raw", "")
+    assert "made from no image" in planned(seen, image=asked).warnings[0]
+    there(seen, label={**label(), "image": "/srv/a"})
+    assert planned(seen, image=asked).warnings == []
+
+
+def test_an_option_that_changes_nothing_is_no_failure_of_a_dead_backend(seen: volume_seen.Seen) -> None:
+    there(seen)
+    seen.looks["local"] = {"status": "unreachable"}
+    assert planned(seen, size=MIB, shrink=True).steps == []
+    assert refusal(seen, size=MIB // 2, shrink=True).kind == "unreachable"

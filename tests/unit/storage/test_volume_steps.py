@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -138,6 +139,31 @@ def test_the_name_is_claimed_once(made: dict[str, t.Any]) -> None:
     late.undo({})
     os.rename(os.path.join(made["path"], "gone"), os.path.join(made["path"], "web1.raw"))
     assert content(made) == before, "the undo of the one that came late took something of the other"
+
+
+@pytest.mark.parametrize(("code", "kind", "field"), [(errno.EFBIG, "invalid", "size"), (errno.ENOSPC, "full", None)])
+def test_a_size_that_the_file_system_does_not_take(
+    place: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch, code: int, kind: str, field: str | None
+) -> None:
+    def refuse(descriptor: int, size: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    before, step = content(place), making(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(HostError, match="volume web1 on local") as refused:
+            apply(step)
+    assert (refused.value.kind, refused.value.field) == (kind, field)
+    assert refused.value.hint
+    step.undo({})
+    assert content(place) == before
+
+
+def test_a_source_that_is_gone_is_named(place: dict[str, t.Any], image: dict[str, t.Any]) -> None:
+    os.unlink(image["path"])
+    with pytest.raises(HostError, match=r"image\.raw is not there") as refused:
+        apply(making(place, source=image))
+    assert refused.value.kind == "not_found"
 
 
 def test_a_file_without_a_label_is_not_overwritten(place: dict[str, t.Any]) -> None:
