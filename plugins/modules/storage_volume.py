@@ -66,6 +66,7 @@ options:
           without O(checksum) that lies on the backend's file system is cloned from where it is. So that many hosts use
           one such copy, give O(checksum). O(prune_images) removes those that are not needed.
         - It is for new volumes only. One that is there stays as it is, with a warning when it was made from another.
+          Where it is not known what it was made from, the image is kept as that, with a warning once.
       type: str
     checksum:
       description:
@@ -334,7 +335,7 @@ volumes:
       sample: 0d5f1a3c-94cb-4a4e-8f0f-5b8f1c1f4a2b
     image:
       description: What it was made from.
-      returned: when it was made from an image
+      returned: when it was made from an image, or one was named for it since
       type: str
       sample: /srv/images/debian.raw
     filesystem:

@@ -64,9 +64,8 @@ def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
     plan = Plan(wanted.name, {"backend": backend}, {"backend": backend}, seconds=wanted.timeout)
     config = row["config"]
     made_from = config.get("image") or (there.get("label") or {}).get("image")
-    if wanted.image and made_from != wanted.image.asked:
-        text = "it was made from %s and stays as it is; the image is for new volumes"
-        plan.warnings.append(text % (made_from or "no image, or none that is known,"))
+    if wanted.image and made_from and made_from != wanted.image.asked:
+        plan.warnings.append("it was made from %s and stays as it is; the image is for new volumes" % made_from)
     before = (config.get("filesystem") or {}).get("type")
     if wanted.filesystem and before and wanted.filesystem["type"] != before:
         text = "volume %s was made with %s" % (wanted.name, before)
@@ -81,12 +80,20 @@ def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
     _changes(wanted, seen, backend, row["uuid"], row["size"], inner, plan)
     if plan.steps:
         volume_refusals.held(wanted, there)
+    if wanted.image and not made_from:
+        plan.warnings.append("it was not known what it was made from; it stays as it is, the image is for new volumes")
+        config = _learned(plan, config, "image", wanted.image.asked, "is of %s" % wanted.image.asked)
     if wanted.filesystem and not before:
-        config = {**config, "filesystem": wanted.filesystem}
-        plan.before["filesystem"], plan.after["filesystem"] = None, wanted.filesystem
-        plan.steps.append(Record("know that volume %s holds %s" % (wanted.name, wanted.filesystem["type"])))
+        config = _learned(plan, config, "filesystem", wanted.filesystem, "holds %s" % wanted.filesystem["type"])
     plan.commit = functools.partial(stored, wanted.name, config, backend, plan.after["size"], row["uuid"])
     return plan
+
+
+def _learned(plan: Plan, config: dict[str, t.Any], key: str, value: t.Any, how: str) -> dict[str, t.Any]:
+    """The config of a volume with what was not known of it until it was named; the registry keeps that."""
+    plan.before[key], plan.after[key] = None, value
+    plan.steps.append(Record("know that volume %s %s" % (plan.name, how)))
+    return {**config, key: value}
 
 
 def _changes(

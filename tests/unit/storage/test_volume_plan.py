@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import pathlib
 import typing as t
 
 import pytest
 
+from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
@@ -63,6 +65,16 @@ def refusal(seen: volume_seen.Seen, **options: t.Any) -> HostError:
     with pytest.raises(HostError) as refused:
         planned(seen, **options)
     return refused.value
+
+
+def committed(plan: Plan, path: pathlib.Path) -> registry.Row:
+    """The row of a volume that a plan writes."""
+    with registry.writing(str(path)) as connection:
+        registry.put(connection, "backends", {"name": "local", **BASE, "config": {}})
+        assert plan.commit is not None
+        plan.commit(connection, {})
+        (row,) = registry.rows(connection, "SELECT * FROM volumes")
+    return row
 
 
 @pytest.mark.parametrize(
@@ -318,16 +330,27 @@ def test_nothing_to_adopt_is_told(seen: volume_seen.Seen) -> None:
     assert "a new disk" in planned(seen, adopt=True, size=MIB).warnings[0]
 
 
-def test_an_image_of_a_volume_that_was_made_without_is_warned_of(seen: volume_seen.Seen) -> None:
-    there(seen)
-    asked = Image("/srv/a", "/srv/a", "", "raw", "")
-    assert "made from no image" in planned(seen, image=asked).warnings[0]
-    there(seen, label={**label(), "image": "/srv/a"})
-    assert planned(seen, image=asked).warnings == []
-
-
 def test_an_option_that_changes_nothing_is_no_failure_of_a_dead_backend(seen: volume_seen.Seen) -> None:
     there(seen)
     seen.looks["local"] = {"status": "unreachable"}
     assert planned(seen, size=MIB, shrink=True).steps == []
     assert refusal(seen, size=MIB // 2, shrink=True).kind == "unreachable"
+
+
+def test_an_image_named_where_none_is_known_is_told_of_once(seen: volume_seen.Seen, tmp_path: pathlib.Path) -> None:
+    there(seen)
+    named = Image("/srv/a", "/srv/a", "", "raw", "")
+    plan = planned(seen, image=named)
+    assert plan.actions() == ["know that volume web1 is of /srv/a"]
+    assert (plan.before["image"], plan.after["image"], len(plan.warnings)) == (None, "/srv/a", 1)
+    seen.rows["web1"] = committed(plan, tmp_path / "registry.db")
+    plan = planned(seen, image=named)
+    assert (plan.steps, plan.warnings) == ([], [])
+
+
+@pytest.mark.parametrize(("known", "warned"), [("/srv/a", []), ("/srv/b", ["it was made from /srv/b"])])
+def test_a_known_image_stays(seen: volume_seen.Seen, known: str, warned: list[str]) -> None:
+    there(seen, label={**label(), "image": known})
+    plan = planned(seen, image=Image("/srv/a", "/srv/a", "", "raw", ""))
+    assert plan.steps == []
+    assert [text.partition(" and ")[0] for text in plan.warnings] == warned
