@@ -20,6 +20,7 @@ import time
 import typing as t
 import uuid
 
+from ansible_collections.microvm.host.plugins.module_utils._host import files
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 F_OFD_GETLK = 36
@@ -120,9 +121,8 @@ class Lease:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
             raise
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(self.path), os.fstat(self.descriptor)):
-                return True
+        if files.inode(self.path) == os.fstat(self.descriptor).st_ino:
+            return True
         self._close()
         return self._locked()
 
@@ -198,7 +198,9 @@ def holder(path: str, host: str, crosses: bool) -> dict[str, t.Any]:
     if not found or (not crosses and found["host"] != host):
         return found
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not opened as the holder does, which may be this process: what one process opens twice in one way is one file
+        # to the kernel's CIFS client, and closing it once gives the lock back (cifs_open takes the cached handle).
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
     try:

@@ -13,6 +13,7 @@ import glob
 import grp
 import json
 import os
+import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, files, names
@@ -24,6 +25,9 @@ DATA, LABEL, MADE = ".raw", ".json", ".made"
 IMAGES = os.path.join(probe.FOLDER, "images")
 LOCKS = os.path.join(probe.FOLDER, "locks")
 LABEL_BYTES = 65536
+GIVEN_UP_SECONDS = 5.0
+"""How long a name may be neither there nor free: on SMB a deleted file has it until the last host has closed it, which
+CIFS puts off for a second."""
 NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_CLOEXEC
@@ -103,19 +107,28 @@ class FileDisks:
         """See Disks: made whole and linked, of all hosts that want the name one gets it."""
         data = self.path(self.data(volume))
         what = "volume %s on %s" % (volume, self.place["backend"])
-        if os.path.lexists(data):
+        if files.inode(data) is not None:
             raise HostError("conflict", "%s: there is a file %s already" % (what, data), "adopt: true takes it")
         temporary = self.path(self.aside(volume + LABEL, label["uuid"]))
         _write_label(temporary, label)
+        until = time.monotonic() + GIVEN_UP_SECONDS
         try:
-            os.link(temporary, self.path(volume + LABEL))
-        except FileExistsError:
-            found = self.label(volume) or {"hostname": "another host"}
-            text = "%s is that of %s" % (what, found["hostname"])
-            raise HostError("conflict", text, "choose another name, or take it with adopt: true") from None
+            while not self._linked(temporary, volume):
+                found = self.label(volume)
+                if found is not None or time.monotonic() >= until:
+                    text = "%s is that of %s" % (what, found["hostname"] if found else "another host")
+                    raise HostError("conflict", text, "choose another name, or take it with adopt: true")
+                time.sleep(0.1)  # a server tells nobody when the last has closed what is deleted
         finally:
             files.remove(temporary)
         files.sync_directory(self.top)
+
+    def _linked(self, temporary: str, volume: str) -> bool:
+        try:
+            os.link(temporary, self.path(volume + LABEL))
+        except FileExistsError:
+            return False
+        return True
 
     def relabel(self, volume: str, nonce: str, label: Label | None) -> None:
         """See Disks."""

@@ -165,3 +165,14 @@ def test_a_link_never_replaces_a_file(tmp_path: pathlib.Path) -> None:
         files.link("/one", str(tmp_path / "a.service"))
     assert caught.value.kind == "conflict"
     assert (tmp_path / "a.service").read_text() == "mine"
+
+
+def test_the_inode_is_that_of_the_name(tmp_path: pathlib.Path) -> None:
+    path, link = tmp_path / "disk", tmp_path / "link"
+    assert files.inode(str(path)) is None
+    path.touch()
+    link.symlink_to(path)
+    assert files.inode(str(path)) == path.stat().st_ino
+    assert files.inode(str(link)) == link.lstat().st_ino != path.stat().st_ino
+    with pytest.raises(NotADirectoryError, match="disk/below"):
+        files.inode(str(path / "below"))

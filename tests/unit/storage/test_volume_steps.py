@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import pathlib
+import threading
 import typing as t
 
 import pytest
@@ -164,6 +165,22 @@ def test_a_source_that_is_gone_is_named(place: dict[str, t.Any], image: dict[str
     with pytest.raises(HostError, match=r"image\.raw is not there") as refused:
         apply(making(place, source=image))
     assert refused.value.kind == "not_found"
+
+
+def test_a_name_that_is_being_given_up_is_waited_for(place: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on SMB, where a deleted file keeps its name until the last host has closed it, and nobody can open it."""
+    deleted = pathlib.Path(place["path"], "web1.json")
+    deleted.symlink_to("nothing")
+    monkeypatch.setattr(file_disks, "GIVEN_UP_SECONDS", 0.2)
+    with pytest.raises(HostError, match="that of another host") as refused:
+        apply(making(place))
+    assert refused.value.kind == "conflict"
+    monkeypatch.setattr(file_disks, "GIVEN_UP_SECONDS", 20)
+    closing = threading.Timer(0.3, deleted.unlink)
+    closing.start()
+    apply(making(place))
+    closing.join()
+    assert file_disks.read_label(place["path"], "web1")
 
 
 def test_a_file_without_a_label_is_not_overwritten(place: dict[str, t.Any]) -> None:
