@@ -84,8 +84,9 @@ def contents(source: int, target: int, told: Told, free: int | None = None, zero
     how = "reflink"
     if not shared(source, target):
         data = list(extents(source, size))
-        need = min(sum(end - begin for begin, end in data), max(allocated(source), HOLE))
-        _refuse_full(target, need, free)
+        free = _free(target) if free is None else free
+        need = min(sum(end - begin for begin, end in data), _held(source, size, free, told))
+        _refuse_full(need, free)
         _lengthen(target, size)
         # Extents that are more than is allocated are holes that nobody tells of: those are found by reading.
         known = sum(end - begin for begin, end in data) <= need + need // 100 + (1 << 20)
@@ -159,10 +160,29 @@ def _lengthen(target: int, size: int) -> None:
         os.ftruncate(target, size)
 
 
-def _refuse_full(target: int, need: int, free: int | None) -> None:
-    if free is None:
-        found = os.fstatvfs(target)
-        free = found.f_bavail * found.f_frsize
+def _free(target: int) -> int:
+    found = os.fstatvfs(target)
+    return found.f_bavail * found.f_frsize
+
+
+def _held(source: int, size: int, free: int, told: Told) -> int:
+    """Bytes that a copy takes at most. A block device does not tell: it is read when not all of it would fit."""
+    if stat.S_ISREG(os.fstat(source).st_mode):
+        return max(allocated(source), HOLE)
+    return size if size <= free else _data(source, size, told)
+
+
+def _data(source: int, size: int, told: Told) -> int:
+    """Bytes of a disk, in pieces of READ, that are not all zeros."""
+    found = 0
+    for at in range(0, size, READ):
+        data = os.pread(source, min(READ, size - at), at)
+        found += len(data) if data.strip(b"\0") else 0
+        told(at, size)
+    return found
+
+
+def _refuse_full(need: int, free: int) -> None:
     if need > free:
         text = "%d bytes are needed, %d are free" % (need, free)
         raise HostError("full", text, "make room there, or choose another backend")
@@ -272,17 +292,13 @@ def is_qcow2(descriptor: int) -> bool:
     return os.pread(descriptor, len(QCOW2), 0) == QCOW2
 
 
-def qcow2_size(path: str) -> tuple[int, int]:
-    """Bytes of the disk that a qcow2 image holds, and that it takes on its file system.
+def qcow2_size(path: str) -> int:
+    """Bytes of the disk that a qcow2 image holds.
 
     Raises HostError ``unsupported`` without qemu-img, ``invalid`` for one that refers to other files: whoever made the
     image would choose which of this host's files are read.
     """
-    _require()
-    text = command.run(
-        ["qemu-img", "info", "--force-share", "--output=json", "-f", "qcow2", path], INFO_SECONDS, writes=False
-    )
-    found = json.loads(text)
+    found = _asked("info", path)
     other = found.get("backing-filename") or (found.get("format-specific") or {}).get("data", {}).get("data-file")
     if other:
         raise HostError(
@@ -291,7 +307,20 @@ def qcow2_size(path: str) -> tuple[int, int]:
             "make it stand alone: qemu-img convert -O qcow2",
             field="image",
         )
-    return int(found["virtual-size"]), int(found["actual-size"])
+    return int(found["virtual-size"])
+
+
+def _qcow2_data(path: str, size: int) -> int:
+    """Bytes of data in that disk: what is no hole of it. The image itself may be compressed, and then takes less."""
+    found = _asked("measure", path, "-O", "qcow2")
+    return size - (int(found["fully-allocated"]) - int(found["required"]))
+
+
+def _asked(what: str, path: str, *more: str) -> dict[str, t.Any]:
+    """What qemu-img answers of a qcow2 image. Raises HostError ``unsupported`` without qemu-img."""
+    _require()
+    words = ["qemu-img", what, "--force-share", "--output=json", "-f", "qcow2", *more, path]
+    return t.cast("dict[str, t.Any]", json.loads(command.run(words, INFO_SECONDS, writes=False)))
 
 
 def convert(path: str, target: int, told: Told, free: int | None = None, zeroed: bool = True) -> None:
@@ -299,8 +328,8 @@ def convert(path: str, target: int, told: Told, free: int | None = None, zeroed:
 
     Raises HostError.
     """
-    size, need = qcow2_size(path)
-    _refuse_full(target, need, free)
+    size = qcow2_size(path)
+    _refuse_full(_qcow2_data(path, size), _free(target) if free is None else free)
     _lengthen(target, size)
     program = _require()
     process = subprocess.Popen(

@@ -58,7 +58,7 @@ def look(asked: tuple[str, str, str, str]) -> dict[str, t.Any]:
         os.close(descriptor)
     if kind == "qcow2":
         try:
-            size, dummy_need = copy.qcow2_size(path)
+            size = copy.qcow2_size(path)
         except HostError as error:
             return {"error": error.message, "kind": error.kind, "hint": error.hint}
     stamp = "%s|%s|%d|%d|%d" % (probe.host_mark(), os.path.realpath(path), size, found.st_mtime_ns, found.st_ino)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import random
+import stat
 import struct
 import typing as t
 
@@ -129,6 +130,28 @@ def test_what_does_not_fit_is_refused_before_it_is_begun(pair: Pair, monkeypatch
     assert os.fstat(pair.target).st_size == 0
 
 
+@pytest.mark.parametrize(("free", "fits"), [(64 * MIB, True), (15 * MIB, True), (14 * MIB, False)])
+def test_a_block_device_is_read_to_see_whether_its_data_fit(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: bool
+) -> None:
+    monkeypatch.setattr(copy, "shared", lambda source, target: False)
+    monkeypatch.setattr(copy, "extents", lambda descriptor, size, at=0: iter([(at, size)]))
+    monkeypatch.setattr(stat, "S_ISREG", lambda mode: False)
+    monkeypatch.setattr(copy, "allocated", lambda descriptor: 0)
+    with (tmp_path / "device").open("w+b") as source, (tmp_path / "copy").open("w+b") as target:
+        source.write(random.Random(1).randbytes(15 * MIB))
+        source.truncate(64 * MIB)
+        target.truncate(64 * MIB)
+        if fits:
+            copy.contents(source.fileno(), target.fileno(), lambda done, total: None, free)
+            copy.refuse_different(source.fileno(), target.fileno(), "copy")
+        else:
+            with pytest.raises(HostError) as refused:
+                copy.contents(source.fileno(), target.fileno(), lambda done, total: None, free)
+            assert refused.value.kind == "full"
+            assert os.fstat(target.fileno()).st_blocks == 0
+
+
 def test_a_source_that_becomes_shorter_is_an_error_not_an_endless_loop(pair: Pair) -> None:
     with pytest.raises(OSError, match="shorter") as error:
         copy._copied(pair.source, pair.target, [(0, 64 * MIB)], lambda done, total: None, inside=False, zeroed=True)
@@ -189,6 +212,7 @@ def program(folder: pathlib.Path, text: str) -> str:
 
 
 INFO = """[ "$1" = info ] && { printf '{"virtual-size": 8192, "actual-size": 200704, "format": "qcow2"}'; exit; }
+[ "$1" = measure ] && { printf '{"required": 393216, "fully-allocated": 393216}'; exit; }
 """
 
 
@@ -200,6 +224,17 @@ def test_conversion_tells_how_far_it_is(pair: Pair, tmp_path: pathlib.Path, monk
     copy.convert("/image.qcow2", pair.target, lambda done, total: told.append(done))
     assert told == [0, 4096, 8192, 8192]
     assert os.fstat(pair.target).st_size == 8192
+
+
+def test_the_data_in_an_image_must_fit_however_it_is_compressed(
+    pair: Pair, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = program(tmp_path, INFO)
+    monkeypatch.setattr(command, "find", lambda name: fake)
+    with pytest.raises(HostError, match="8192 bytes are needed, 8191 are free") as refused:
+        copy.convert("/image.qcow2", pair.target, lambda done, total: None, 8191)
+    assert refused.value.kind == "full"
+    assert os.fstat(pair.target).st_size == 0
 
 
 @pytest.mark.parametrize(("said", "kind"), [("error while writing: No space left on device", "full"), ("x", "refused")])

@@ -189,6 +189,34 @@ def test_a_thin_pool_is_warned_of_before_it_is_full(pair: tuple[Managed, Managed
     assert pool() == (0.0, "")
 
 
+def test_what_a_thin_pool_has_no_room_for_leaves_nothing(
+    pair: tuple[Managed, Managed], asked: Asked, group: Group
+) -> None:
+    """A file tells how much data it holds, a block device does not. The pool is never written to its end."""
+    owner, dummy = pair
+
+    def state() -> tuple[str, Any]:
+        lvs = group.lvm("lvs", "--noheadings -o lv_name,lv_size,lv_tags,data_percent vg_san")
+        return lvs, owner.works("host_info", refresh=True).result["volumes"]
+
+    def emptied(name: str) -> None:
+        gone = {"volumes": [{"name": name, "state": "absent"}]}, {"volumes": [], "prune_images": True}
+        assert all(answer.changed for answer in owner.run(*(call("storage_volume", **options) for options in gone)))
+
+    size = found(asked.run(owner))["san"]["capacity"]["free_bytes"] * 3 // 5 >> 20
+    owner.sh(f"for name in filler large; do head -c {size}M /dev/urandom > /srv/$name; done")
+    owner.works("storage_volume", name="filler", backend="san", image="/srv/filler")
+    before = state()
+    for image in ("/dev/vg_san/filler", "/srv/large"):
+        large = {"name": "large", "backend": "san", "image": image, "size": "1GiB"}
+        assert "bytes are needed" in owner.fails("storage_volume", "full", **large).result["msg"]
+        assert state() == before
+    emptied("filler")
+    owner.converges("storage_volume", **large)
+    owner.sh(f"cmp -n {size << 20} /srv/large /dev/vg_san/large; rm /srv/large /srv/filler")
+    emptied("large")
+
+
 def booted(host: Managed) -> float:
     """Seconds from the start of the kernel until the usual target was up."""
     host.sh("timeout 50 sh -c 'until systemctl is-active --quiet multi-user.target; do :; done'")
