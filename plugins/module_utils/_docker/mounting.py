@@ -159,11 +159,7 @@ def _make(top: int, wanted: Definition, what: str) -> None:
     parent = os.dup(top)
     try:
         for name in wanted.subdir.split("/"):
-            made = True
-            try:
-                os.mkdir(name, 0o755, dir_fd=parent)
-            except FileExistsError:
-                made = False
+            made = files.make_directory(name, 0o755, dir_fd=parent)
             child = os.open(name, STEP, dir_fd=parent)
             os.close(parent)
             parent = child

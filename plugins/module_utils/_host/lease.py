@@ -66,7 +66,11 @@ class Lease:
 
         ``takeover``: the holder's host is known dead; it is watched, and refused all the same when it is heard of.
         """
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        folder = os.path.dirname(self.path)
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        except FileExistsError:
+            files.make_directory(folder, 0o700)
         until = time.monotonic() + seconds
         self.shared = shared
         while not self._locked():

@@ -17,7 +17,7 @@ import struct
 import typing as t
 import uuid
 
-from ansible_collections.microvm.host.plugins.module_utils._host import names
+from ansible_collections.microvm.host.plugins.module_utils._host import files, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 F_OFD_SETLK = 37
@@ -202,8 +202,7 @@ def read_marker(root: int, what: str) -> str | None:
 def make_marker(root: int, what: str) -> str:
     """The UUID of a backend, made when it has none; of hosts that make it at once all get the same one."""
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(FOLDER, 0o755, dir_fd=root)
+        files.make_directory(FOLDER, 0o755, dir_fd=root)
         folder = os.open(FOLDER, DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
         temporary = _temporary_marker()
         try:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import resource
 import signal
+import typing as t
 
 import pytest
 
@@ -131,6 +132,26 @@ def test_make_directories_names_what_is_in_the_way(tmp_path: pathlib.Path, what:
     with pytest.raises(HostError, match="%s is not a directory" % (tmp_path / what)) as caught:
         files.make_directories(str(tmp_path / what) + below)
     assert caught.value.kind == "conflict"
+
+
+def test_a_directory_that_another_host_made_is_seen_once_the_one_above_is_opened(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An NFS client that has found none goes on saying so."""
+    real, opened = os.open, []
+
+    def noted(path: str, *more: t.Any, **options: t.Any) -> int:
+        opened.append((path, options["dir_fd"]))
+        return real(path, *more, **options)
+
+    (tmp_path / "a").mkdir()
+    root = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(os, "open", noted)
+    assert not files.make_directory(str(tmp_path / "a"), 0o755)
+    assert not files.make_directory("a", 0o755, dir_fd=root)
+    assert files.make_directory("b", 0o755, dir_fd=root)
+    os.close(root)
+    assert opened == [(str(tmp_path), None), (".", root)]
 
 
 def test_remove_empty(tmp_path: pathlib.Path) -> None:
