@@ -19,6 +19,10 @@ from tests.lab.machine import LabError
 from tests.lab.network import Network
 
 BOOT_TIMEOUT = 120.0
+RESERVED_KIB = 32
+"""Of each MiB of memory, for packets that arrive while files fill the rest (the kernel's own is a few MiB). User Mode
+Linux's network device never sends again once it found no memory for one: its buffer for packets that are dropped does
+not exist, the read fails with EFAULT, and all that is to be sent is tried again for ever, at 100 % CPU."""
 PACKAGES = "/usr/lib/python3/dist-packages"
 """Where each of a host's Pythons looks as it starts, whatever its version."""
 
@@ -86,6 +90,7 @@ class Host:
             f"lab.address={self.address}/24",
             f"lab.address6={self.address6}/64",
             f"lab.gateway={network.gateway}",
+            f"sysctl.vm.min_free_kbytes={spec.memory * RESERVED_KIB}",
             f"systemd.hostname={spec.name}",
             f"systemd.machine_id={hashlib.md5(f'{network.bridge} {spec.name}'.encode()).hexdigest()}",
             "con=null",
