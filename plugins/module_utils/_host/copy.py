@@ -35,7 +35,7 @@ CHUNK = 16 << 20
 READ = 1 << 20
 HOLE = 4096
 ZEROS = bytes(HOLE)
-SAMPLES, SAMPLES_SHARED = 64, 1
+SAMPLES = 64
 NOT_HERE = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 """What the kernel answers where blocks can't be shared, or a copy not be made inside of a file system."""
 QCOW2 = b"QFI\xfb"
@@ -100,9 +100,12 @@ def contents(source: int, target: int, told: Told, free: int | None = None, zero
 
 
 def compared(source: int, target: int, what: str, told: Told, free: int | None = None, zeroed: bool = True) -> None:
-    """Copy, as ``contents``, and compare. Raises HostError ``internal`` for a copy that differs."""
-    how = contents(source, target, told, free, zeroed)
-    refuse_different(source, target, what, SAMPLES_SHARED if how == "reflink" else SAMPLES)
+    """Copy, as ``contents``, and compare, unless the blocks are the same ones.
+
+    Raises HostError ``internal`` for a copy that differs.
+    """
+    if contents(source, target, told, free, zeroed) != "reflink":
+        refuse_different(source, target, what)
 
 
 def shared(source: int, target: int) -> bool:
@@ -241,16 +244,15 @@ def _by_hand(source: int, target: int, at: int, length: int, zeroed: bool) -> in
     return len(data)
 
 
-def refuse_different(source: int, target: int, what: str, samples: int = SAMPLES) -> None:
+def refuse_different(source: int, target: int, what: str) -> None:
     """Compare sizes and samples of a copy: at places all over, and at both ends of the data behind each of them.
 
-    Of shared blocks one (SAMPLES_SHARED) will do: nothing was written, and a server is asked for each. Raises HostError
-    ``internal``.
+    Raises HostError ``internal``.
     """
     size, found = size_of(source), size_of(target)
     if size > found:
         raise HostError("internal", "%s: the copy has %d of %d bytes" % (what, found, size), "run it again")
-    places = {size * number // samples // HOLE * HOLE for number in range(samples)}
+    places = {size * number // SAMPLES // HOLE * HOLE for number in range(SAMPLES)}
     for place in sorted(places):
         for begin, end in itertools.islice(extents(source, size, place), 1):
             places |= {begin, max(begin, end - HOLE)}

@@ -77,7 +77,10 @@ class Disks(t.Protocol):
         """The label of a volume, whose disk may be ``hidden`` now; None without one. A broken one is a ``conflict``."""
 
     def claim(self, volume: str, label: Label) -> None:
-        """Take the name of a volume among all hosts. Raises ``conflict`` when it is taken."""
+        """Take the name of a volume among all hosts. Raises ``conflict`` when it is taken.
+
+        That outlives a loss of power once the disk has its name, see ``publish``.
+        """
 
     def relabel(self, volume: str, nonce: str, label: Label | None) -> None:
         """Replace the label of a volume at once; None: it has none."""
@@ -89,7 +92,7 @@ class Disks(t.Protocol):
         """Bytes that new disks may take, None: as the file system of the target says."""
 
     def made(self, disk: str, size: int, label: Label) -> contextlib.AbstractContextManager[int]:
-        """A new empty disk, open. ``label``: of the volume that it shall be, where disks carry it themselves."""
+        """A new empty disk, open. ``label``: of the volume that it shall be: virtual machines may use it then."""
 
     def copied(self, source: str, disk: str, size: int, label: Label | None, progress: deadline.Progress) -> None:
         """A new disk that is a copy of another of the backend, of ``size`` bytes at least. ``label`` as for ``made``;
@@ -114,7 +117,7 @@ class Disks(t.Protocol):
         """Nobody shall write to it any more."""
 
     def settled(self, disk: str) -> None:
-        """What was written is durable, and virtual machines may use it."""
+        """What programs have written is durable, and virtual machines may use it."""
 
     def publish(self, hidden: str, disk: str, proof: bool = False) -> None:
         """Give a disk its name; with ``proof``, ``proven`` tells whether what has that name is what was hidden."""

@@ -121,7 +121,6 @@ class FileDisks:
                 time.sleep(0.1)  # a server tells nobody when the last has closed what is deleted
         finally:
             files.remove(temporary)
-        files.sync_directory(self.top)
 
     def _linked(self, temporary: str, volume: str) -> bool:
         try:
@@ -154,6 +153,8 @@ class FileDisks:
         files.make_directories(os.path.dirname(path), 0o750)
         descriptor = os.open(path, NEW, 0o600)
         try:
+            if "uuid" in label:
+                _usable(descriptor)  # first: one sync is for this and the data
             yield descriptor
             if copy.size_of(descriptor) < size:
                 os.ftruncate(descriptor, size)
@@ -163,7 +164,7 @@ class FileDisks:
 
     def copied(self, source: str, disk: str, size: int, label: Label | None, progress: deadline.Progress) -> None:
         """See Disks."""
-        with self.opened(source, write=False) as found, self.made(disk, size, {}) as target:
+        with self.opened(source, write=False) as found, self.made(disk, size, label or {}) as target:
             copy.compared(found, target, disk, progress)
 
     def at_once(self, source: str, size: int) -> bool:
@@ -206,9 +207,7 @@ class FileDisks:
     def settled(self, disk: str) -> None:
         """See Disks."""
         with self.opened(disk, write=True) as descriptor:
-            os.fchmod(descriptor, 0o660)
-            with contextlib.suppress(KeyError, PermissionError):  # no such group here, or the server does not let us
-                os.fchown(descriptor, -1, grp.getgrnam(names.GROUP).gr_gid)
+            _usable(descriptor)
             os.fsync(descriptor)
 
     def publish(self, hidden: str, disk: str, proof: bool = False) -> None:
@@ -246,6 +245,12 @@ class FileDisks:
     def beside(self, hidden: str) -> str:
         """See Disks."""
         return self.path(hidden) + ".lock"
+
+
+def _usable(descriptor: int) -> None:
+    os.fchmod(descriptor, 0o660)
+    with contextlib.suppress(KeyError, PermissionError):  # no such group here, or the server does not let us
+        os.fchown(descriptor, -1, grp.getgrnam(names.GROUP).gr_gid)
 
 
 def _write_label(path: str, values: Label) -> None:

@@ -229,7 +229,7 @@ class LvmDisks:
         self._make(disk, size, [*_tags(label), lvm.tag(MADE, disk)])
         with self._open(disk, os.O_RDWR) as descriptor:
             yield descriptor
-            os.fsync(descriptor)
+            _use(descriptor)
 
     def _make(self, disk: str, size: int, tags: t.Sequence[str]) -> None:
         if self.pool:
@@ -251,6 +251,8 @@ class LvmDisks:
             self._note_new(disk, origin.bytes, tags, not kept, not kept)
             if size > origin.bytes:
                 self.resize(disk, size, progress)
+            if not kept:
+                self.settled(disk)
             return
         self._make(disk, size, tags)
         with self._open(source, os.O_RDONLY) as found, self._open(disk, os.O_RDWR) as target:
@@ -259,6 +261,8 @@ class LvmDisks:
                 copy.zero(target, origin.bytes, copy.size_of(target), progress)
         if label is None:
             self.frozen(disk)
+        else:
+            self.settled(disk)
 
     def at_once(self, source: str, size: int) -> bool:
         """See Disks: a snapshot of a pool, when nothing more is to be done to it."""
@@ -341,10 +345,7 @@ class LvmDisks:
     def settled(self, disk: str) -> None:
         """See Disks."""
         with self._open(disk, os.O_RDWR) as descriptor:
-            os.fsync(descriptor)
-            with contextlib.suppress(KeyError):  # no such group on this host
-                os.fchown(descriptor, -1, grp.getgrnam(names.GROUP).gr_gid)
-                os.fchmod(descriptor, 0o660)
+            _use(descriptor)
 
     def publish(self, hidden: str, disk: str, proof: bool = False) -> None:
         """See Disks. The proof is a tag that it has from the beginning."""
@@ -395,6 +396,13 @@ class LvmDisks:
     def beside(self, hidden: str) -> str:
         """See Disks."""
         return os.path.join(self.locks, hidden + ".lock")
+
+
+def _use(descriptor: int) -> None:
+    os.fsync(descriptor)
+    with contextlib.suppress(KeyError):  # no such group on this host
+        os.fchown(descriptor, -1, grp.getgrnam(names.GROUP).gr_gid)
+        os.fchmod(descriptor, 0o660)
 
 
 def labelled(volume: lvm.Volume) -> Label | None:

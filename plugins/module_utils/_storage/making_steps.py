@@ -60,12 +60,13 @@ class MakeVolume(VolumeStep):
             else:
                 with self.disks.made(made, self.size, label) as target:
                     self._fill(source, target, progress)
-        disk = diskfs.Disk(self.disks.path(made), progress.alive, lease.descriptor)
-        if inner is not None and source is None:
-            disk.make(inner)
-        elif inner is not None and grows:
-            disk.grow(inner["type"])
-        self.disks.settled(made)
+        if inner is not None and (grows or source is None):
+            disk = diskfs.Disk(self.disks.path(made), progress.alive, lease.descriptor)
+            if grows:
+                disk.grow(inner["type"])
+            else:
+                disk.make(inner)
+            self.disks.settled(made)
         if not whole:
             self.disks.publish(made, self.data)
 
@@ -117,12 +118,12 @@ class MakeVolume(VolumeStep):
     def _kept(self, source: dict[str, t.Any], progress: deadline.Progress) -> t.Iterator[str]:
         """The backend's own copy of an image, held, made by the first that needs it: volumes are clones of that."""
         kept = self.disks.image(source["key"])
-        hidden = self._partial(source)
-        with contextlib.ExitStack() as held:
+        if not self.disks.there(kept):
+            hidden = self._partial(source)
             with _alone(self.disks, hidden, progress):
                 if not self.disks.there(kept):
                     self._keep(source, hidden, kept, progress)
-                name = held.enter_context(self.disks.held(kept))
+        with self.disks.held(kept) as name:
             yield name
 
     def _keep(self, source: dict[str, t.Any], hidden: str, kept: str, progress: deadline.Progress) -> None:

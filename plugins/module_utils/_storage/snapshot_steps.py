@@ -87,7 +87,6 @@ class RestoreSnapshot(VolumeStep):
         label = self.disks.label(self.name) or {}
         kept = self.disks.kept(self.name, self.snapshot)
         self.disks.copied(kept, self.hidden, self.size, label, progress)
-        self.disks.settled(self.hidden)
         self.disks.publish(self.data, self.old)
         self.disks.publish(self.hidden, self.data)
 
