@@ -9,12 +9,18 @@ import stat
 
 from ansible_collections.microvm.host.plugins.module_utils._host import files, mounts, names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import kernel
-from ansible_collections.microvm.host.plugins.module_utils._machines.definition import HUGE_PAGE, Config, disk_field
+from ansible_collections.microvm.host.plugins.module_utils._machines import kernel, opening
+from ansible_collections.microvm.host.plugins.module_utils._machines.definition import (
+    HUGE_PAGE,
+    MIB,
+    Config,
+    disk_field,
+)
 from ansible_collections.microvm.host.plugins.module_utils._machines.hypervisor import Chosen
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
 VHOST_VSOCK = "/dev/vhost-vsock"
+MEMORY = "/proc/meminfo"
 HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 INTERFACES = "/sys/class/net"
 DRIVERS = {"virtiofs": "CONFIG_VIRTIO_FS", "9p": "CONFIG_NET_9P_VIRTIO"}
@@ -97,6 +103,16 @@ def _refuse_sources(config: Config, prefix: str) -> None:
 
 
 def _refuse_small(memory: int, prefix: str) -> None:
+    """Refuse more memory than the host has in all. How much others use of it is not looked at."""
+    sizes = dict(line.split(":", 1) for line in (files.text_of(MEMORY) or "").splitlines())
+    there = sum(int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "SwapTotal") if key in sizes)
+    if "MemTotal" in sizes and memory > there:
+        figures = (memory // MIB, there // MIB)
+        text = "the machine shall have %d MiB of memory, this host has %d MiB, swap included" % figures
+        raise HostError("unsupported", text, "give it less, or run it on another host", field=prefix + "memory")
+
+
+def _refuse_few(memory: int, prefix: str) -> None:
     """Refuse huge pages on a host that has fewer in all than the machine needs."""
     there = int(files.text_of(HUGE_PAGES) or 0)
     need = memory // HUGE_PAGE
@@ -117,6 +133,8 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
         hint = "modprobe vhost_vsock; Firecracker and Cloud Hypervisor do without"
         raise HostError("unsupported", "this host has no %s" % VHOST_VSOCK, hint, field=prefix + "vsock")
     if config["hugepages"]:
+        _refuse_few(config["memory"], prefix)
+    else:
         _refuse_small(config["memory"], prefix)
     _refuse_sources(config, prefix)
     settings = configured(config["kernel"])
@@ -135,4 +153,19 @@ def refuse_unfit(config: Config, chosen: Chosen, prefix: str) -> bool:
             other = "9p" if share["proto"] == "virtiofs" else "virtiofs"
             hint = "use proto: %s, or another kernel" % other if DRIVERS[other] in settings else "use another kernel"
             raise HostError("unsupported", text, hint, field="%sshares[%d].proto" % (prefix, index))
+    return True
+
+
+def refuse_unfit_for(user: str, config: Config, chosen: Chosen, prefix: str) -> bool:
+    """Refuse also what the machine's user may not open. The process has only that user's rights afterwards."""
+    refuse_unfit(config, chosen, prefix)
+    opening.become(user)
+    if not chosen.kernel:  # else the hypervisor opens what is made of it
+        opening.refuse_closed("kernel", config["kernel"], False, user, prefix + "kernel")
+    if config["initrd"]:
+        opening.refuse_closed("initrd", config["initrd"], False, user, prefix + "initrd")
+    for index, disk in enumerate(config["disks"]):
+        if not disk["volume"]:
+            field = disk_field(config, index, prefix) + "path"
+            opening.refuse_closed("disk", disk["path"], not disk["read_only"], user, field)
     return True

@@ -307,7 +307,7 @@ class Machines:
             plan.steps.append(made_steps.WriteMachine(name, texts, previous, config["autostart"], autostarted, nonce))
             plan.steps += [] if start else [ReloadUnits()]
         if start:
-            opened = [[disk["path"], not disk["read_only"], bool(disk["volume"])] for disk in config["disks"]]
+            opened = [[disk["path"], not disk["read_only"]] for dummy, disk in disks.of(config)]
             how = (opened, written, config["wait_for"], config["vsock"] if config["notify"] else 0)
             plan.steps.append(start_steps.StartMachine(name, chosen.kind, float(wanted.timeout), *how))
         target = config["balloon_target"] or config["memory"]
@@ -377,8 +377,8 @@ class Machines:
             text = "there is no file %s" % daemon.path
             plan.assumes.append(HostError("not_found", text, "the role prepare_host installs virtiofsd"))
         try:
-            work = functools.partial(fit.refuse_unfit, config, chosen, wanted.prefix)
-            deadline.call(work, LOOK_SECONDS, "looking at kernel and shares")
+            work = functools.partial(fit.refuse_unfit_for, places.user(wanted.name), config, chosen, wanted.prefix)
+            deadline.call(work, LOOK_SECONDS, "looking at kernel, disks and shares")
         except HostError as error:
             if error.kind != "not_found" or not command.reading_only():
                 raise

@@ -10,16 +10,15 @@ import functools
 import grp
 import json
 import os
-import pwd
 import re
 import stat
 import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files, names, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, names, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import control, places, unit
+from ansible_collections.microvm.host.plugins.module_utils._machines import control, opening, places, unit
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._machines import ready
@@ -35,7 +34,7 @@ NOISE = r'\{"event": |microvm[a-z-]*@\S+: |Starting |Started |Failed to start |S
 class StartMachine(Step):
     """Start a machine that does not run and wait until its processors do.
 
-    ``disks``: path, whether to write, whether it is a volume. ``reload``: its units are new to systemd. ``wait_for``:
+    ``disks``: path of each volume, whether to write. ``reload``: its units are new to systemd. ``wait_for``:
     what its console must show, or empty. ``notify``: the vsock address of a guest that says when it is ready, or 0.
     """
 
@@ -65,9 +64,8 @@ class StartMachine(Step):
 
     def _run(self, guest: ready.Listener | None) -> Known:
         until = time.monotonic() + max(self.seconds - control.ANSWER_SECONDS - 1, self.seconds / 2)
-        for path, writable, ours in self.disks:
-            if ours:
-                give(path)
+        for path, writable in self.disks:
+            give(path)
             try_disk(path, writable, places.user(self.name))
         console = places.logs(self.name) + "/console.log"
         said = os.path.getsize(console) if os.path.exists(console) else 0
@@ -182,25 +180,11 @@ def failed_start(name: str, since: str, runs: bool = False) -> HostError:
 
 
 def try_disk(path: str, writable: bool, user: str) -> None:
-    """Open a disk as the machine's user will, in a process of its own. Raises HostError naming disk and user."""
-    entry = pwd.getpwnam(user)
+    """Open a volume's disk as the machine's user will, in a process of its own. Raises as ``refuse_closed``."""
 
     def work() -> bool:
-        os.setgroups([entry.pw_gid])
-        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
-        try:
-            os.close(os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC))
-        except FileNotFoundError:
-            hint = "make it, or its backend is not mounted"
-            raise HostError("not_found", "there is no disk %s" % path, hint) from None
-        except PermissionError:
-            verb = "write to" if writable else "read"
-            text = "the user %s may not %s the disk %s" % (user, verb, path)
-            hint = "give it to the group %s with mode 0660, and let that group into its directory" % names.GROUP
-            raise HostError("refused", text, hint) from None
-        except OSError as error:
-            raise files.from_os(error, "opening the disk %s" % path) from None
+        opening.become(user)
+        opening.refuse_closed("disk", path, writable, user)
         return True
 
     deadline.call(work, unit.ORDER_SECONDS, "opening the disk %s" % path)

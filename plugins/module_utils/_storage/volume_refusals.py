@@ -79,7 +79,9 @@ def other(name: str, row: registry.Row, there: dict[str, t.Any]) -> None:
         raise HostError("conflict", text, "look at its label; was the backend restored from a backup?")
     if label["owner"] != probe.host_mark():
         text = "volume %s on backend %s was taken over by %s" % (name, row["backend"], label["hostname"])
-        raise HostError("conflict", text, "adopt: true there and here in turn moves it between hosts")
+        hint = "to have it back, forget it here first: microvm with state: absent for a machine that has it, then"
+        hint += " storage_volume with state: absent, forget: true; after that adopt: true"
+        raise HostError("conflict", text, hint)
 
 
 def held(wanted: Volume, there: dict[str, t.Any]) -> None:

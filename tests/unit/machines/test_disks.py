@@ -107,7 +107,7 @@ def test_a_machine_starts_with_what_is_this_hosts_only(folder: pathlib.Path, own
         return
     with pytest.raises(HostError, match="taken over by hv2") as refused:
         planned(asked(root={}))
-    assert refused.value.kind == kind
+    assert refused.value.kind == kind and "state: absent, forget: true" in refused.value.hint
 
 
 def test_a_volume_that_another_host_let_go_of_is_adopted(folder: pathlib.Path) -> None:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import fit
+from ansible_collections.microvm.host.plugins.module_utils._machines import fit, opening
 from tests.unit.machines.given import TCG, asked
 
 CLOUD = "CONFIG_VIRTIO_MMIO=m\nCONFIG_VIRTIO_FS=y\n# CONFIG_NET_9P is not set\nCONFIG_VIRTIO_BLK=m\n"
@@ -79,6 +82,47 @@ def test_huge_pages_that_are_not_there(path: str, tmp_path: Path, monkeypatch: p
         with pytest.raises(HostError, match="needs 32 huge pages of 2 MiB, this host has") as refused:
             fit.refuse_unfit(config, TCG, "m.")
         assert refused.value.field == "m.hugepages" and "vm.nr_hugepages=32" in refused.value.hint
+
+
+def test_more_memory_than_the_host_has(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  1048576 kB\nSwapTotal:  1024 kB\nHugePages_Total: 0\n")
+    monkeypatch.setattr(fit, "MEMORY", str(tmp_path / "meminfo"))
+    assert fit.refuse_unfit(asked(kernel=path, memory="1025MiB"), TCG, "m.")
+    with pytest.raises(HostError, match="shall have 1026 MiB of memory, this host has 1025 MiB") as refused:
+        fit.refuse_unfit(asked(kernel=path, memory="1026MiB"), TCG, "m.")
+    assert (refused.value.kind, refused.value.field) == ("unsupported", "m.memory") and refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "field"),
+    [
+        ({"disks": [{"path": "/usr/bin/env", "read_only": True}, {"path": "FILE"}]}, 0o444, "m.disks[1].path"),
+        ({"root": {"path": "FILE"}}, 0o444, "m.root.path"),
+        ({"root": {"path": "FILE", "read_only": True}}, 0o200, "m.root.path"),
+        ({"initrd": "FILE"}, 0o200, "m.initrd"),
+        ({"kernel": "FILE"}, 0o200, "m.kernel"),
+    ],
+)
+def test_what_its_user_may_not_open(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, t.Any], mode: int, field: str
+) -> None:
+    def fits() -> bool:
+        return deadline.call(lambda: fit.refuse_unfit_for("mvm-none", config, TCG, "m."), 10, "looking")
+
+    if os.geteuid() != 0:
+        monkeypatch.setattr(opening, "become", lambda user: None)
+    else:
+        for folder in (tmp_path, *tmp_path.parents):
+            folder.chmod(folder.stat().st_mode | 0o005)
+    file = tmp_path / "file"
+    file.write_bytes(b"MZ")
+    file.chmod(mode)
+    config = asked(**json.loads(json.dumps({"kernel": path, **options}).replace("FILE", str(file))))
+    with pytest.raises(HostError, match=f"the user mvm-none may not (read|write to) the [a-z]+ {file}") as refused:
+        fits()
+    assert (refused.value.kind, refused.value.field) == ("refused", field) and "microvm" in refused.value.hint
+    file.chmod(0o666)
+    assert fits()
 
 
 def test_qemu_needs_the_host_for_vsock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
