@@ -70,7 +70,7 @@ def _settle(resource: Resource, items: t.Sequence[Item]) -> list[Item]:
     for item in items:
         try:
             with locked(["%s/%s" % (resource.name, item.name)], item.wanted.timeout):
-                item.settled = journal.settle(resource.name, item.name, resource.kinds())
+                item.settled = journal.settle(resource.name, item.name, resource.kinds)
             settled.append(item)
         except HostError as error:
             item.error = error
@@ -147,7 +147,7 @@ def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
             names = ("%s/%s" % (resource.name, item.name), *(item.plan.locks if item.plan else ()))
             try:
                 held.enter_context(locked(names, _left(item, begun)))
-                item.settled += journal.settle(resource.name, item.name, resource.kinds())
+                item.settled += journal.settle(resource.name, item.name, resource.kinds)
                 ready.append(item)
             except HostError as error:
                 item.error = error

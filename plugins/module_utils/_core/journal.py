@@ -87,17 +87,21 @@ def left_open() -> list[registry.Row]:
         return registry.rows(connection, "SELECT * FROM journal ORDER BY rowid")
 
 
-def settle(resource: str, name: str, kinds: Kinds) -> list[str]:
-    """Undo or finish what dead runs left open for one resource; the caller holds its lock. Says what it did."""
+def settle(resource: str, name: str, kinds: t.Callable[[], Kinds]) -> list[str]:
+    """Undo or finish what dead runs left open for one resource; the caller holds its lock. Says what it did.
+
+    ``kinds`` is only called when there is something: it loads all that the resource ever does.
+    """
     told = []
     for row in left_open():
         if (row["resource"], row["name"]) != (resource, name):
             continue
-        unknown = sorted({kind for kind, dummy in row["steps"]} - set(kinds))
+        known = kinds()
+        unknown = sorted({kind for kind, dummy in row["steps"]} - set(known))
         if unknown:
             text = "process %d left steps this collection does not know: %s" % (row["pid"], ", ".join(unknown))
             raise HostError("unsupported", text, "use the newer microvm.host that began them")
-        steps = [kinds[kind](**fields) for kind, fields in row["steps"]]
+        steps = [known[kind](**fields) for kind, fields in row["steps"]]
         if row["committed"]:
             finish(row["id"], steps, row["known"])
             told.append("finish what process %d left" % row["pid"])

@@ -84,6 +84,11 @@ def parsed_version(kind: str, text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+def newer(chosen: Chosen, unit: str) -> bool:
+    """Whether a binary came after the unit that starts it: when that was written, the binary was looked at."""
+    return max(os.stat(chosen.binary).st_ctime, os.lstat(chosen.binary).st_ctime) >= os.stat(unit).st_mtime
+
+
 def refuse_old(chosen: Chosen, field: str) -> None:
     """Run the binary with ``--version``. Raises HostError ``unsupported`` for one that is too old, or another."""
     text = command.run([chosen.binary, "--version"], VERSION_SECONDS, writes=False)

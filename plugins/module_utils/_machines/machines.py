@@ -193,7 +193,9 @@ class Machines:
         self.tool = tool
         self.hung: set[str] = set()
         self._checked: set[str] = set()
-        """Binaries whose version will do; a call looks twice, and to run one takes as long as to start a machine."""
+        """Binaries whose version will do; to run one takes as long as to start a machine."""
+        self._fits: dict[str, tuple[Config, hypervisor.Chosen]] = {}
+        """Definitions that this host can run; a call plans twice."""
 
     def validate(self, item: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> Wanted:
         """See Resource."""
@@ -286,6 +288,7 @@ class Machines:
         goes_on = active and not restart and wanted.state != "stopped"
         start = restart or (not active and wanted.state in RUNNING)
         if written or start:
+            self._refuse_binary(plan, config, chosen, wanted, written)
             self._refuse_unfit(plan, config, chosen, wanted, seen)
         if (written or start) and not _has_user(name):
             plan.steps.append(made_steps.MakeUser(places.user(name)))
@@ -364,21 +367,31 @@ class Machines:
             return chosen
         return chosen._replace(kernel="" if path == config["kernel"] else path)
 
-    def _refuse_unfit(self, plan: Plan, config: Config, chosen: hypervisor.Chosen, wanted: Wanted, seen: Seen) -> None:
-        """Refuse what this host can't run; check mode assumes that what is missing comes with an earlier task."""
+    def _refuse_binary(
+        self, plan: Plan, config: Config, chosen: hypervisor.Chosen, wanted: Wanted, written: bool
+    ) -> None:
+        """Refuse a binary that is too old; ``written``: the unit that starts it is yet to be."""
         if not os.path.exists(chosen.binary):
             text = "there is no file %s" % chosen.binary
             plan.assumes.append(HostError("not_found", text, "the role prepare_host installs it"))
-        elif chosen.binary not in self._checked:
+            return
+        changed = written or hypervisor.newer(chosen, places.unit_file(places.unit(wanted.name)))
+        if changed and chosen.binary not in self._checked:
             hypervisor.refuse_old(chosen, wanted.prefix + ("binary" if config["binary"] else "hypervisor"))
             self._checked.add(chosen.binary)
+
+    def _refuse_unfit(self, plan: Plan, config: Config, chosen: hypervisor.Chosen, wanted: Wanted, seen: Seen) -> None:
+        """Refuse what this host can't run; check mode assumes that what is missing comes with an earlier task."""
         daemon = seen.daemon(config)
         if daemon is not None and not os.path.exists(daemon.path):
             text = "there is no file %s" % daemon.path
             plan.assumes.append(HostError("not_found", text, "the role prepare_host installs virtiofsd"))
+        if self._fits.get(wanted.name) == (config, chosen):
+            return
         try:
             work = functools.partial(fit.refuse_unfit_for, places.user(wanted.name), config, chosen, wanted.prefix)
             deadline.call(work, LOOK_SECONDS, "looking at kernel, disks and shares")
+            self._fits[wanted.name] = (config, chosen)
         except HostError as error:
             if error.kind != "not_found" or not command.reading_only():
                 raise

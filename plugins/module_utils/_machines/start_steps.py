@@ -64,9 +64,8 @@ class StartMachine(Step):
 
     def _run(self, guest: ready.Listener | None) -> Known:
         until = time.monotonic() + max(self.seconds - control.ANSWER_SECONDS - 1, self.seconds / 2)
-        for path, writable in self.disks:
-            give(path)
-            try_disk(path, writable, places.user(self.name))
+        if self.disks:
+            try_disks(self.disks, places.user(self.name))
         console = places.logs(self.name) + "/console.log"
         said = os.path.getsize(console) if os.path.exists(console) else 0
         service = places.unit(self.name)
@@ -133,22 +132,17 @@ def _says(console: str, begin: int, text: str) -> bool:
         return False
 
 
-def give(path: str) -> None:
+def _give(path: str) -> None:
     """Let the machines' group have a volume.
 
     A file was made before there was such a group; a device belongs to root again whenever udev makes it.
     """
 
-    def work() -> bool:
-        group = grp.getgrnam(names.GROUP).gr_gid
+    group = grp.getgrnam(names.GROUP).gr_gid
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # a server may not let root: opening the disk tells
         found = os.stat(path)
         if found.st_gid != group and (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
-            with contextlib.suppress(PermissionError):  # a server that does not let root: trying the disk tells
-                os.chown(path, -1, group)
-        return True
-
-    with contextlib.suppress(FileNotFoundError):  # so does that
-        deadline.call(work, unit.ORDER_SECONDS, "opening the disk %s" % path)
+            os.chown(path, -1, group)
 
 
 def _value(service: str, key: str) -> str:
@@ -179,12 +173,15 @@ def failed_start(name: str, since: str, runs: bool = False) -> HostError:
     return HostError("refused", text, hint, stderr=stderr)
 
 
-def try_disk(path: str, writable: bool, user: str) -> None:
-    """Open a volume's disk as the machine's user will, in a process of its own. Raises as ``refuse_closed``."""
+def try_disks(disks: t.Sequence[t.Sequence[t.Any]], user: str) -> None:
+    """Open volumes (path, whether to write) as the machine's user will. Raises as ``refuse_closed``."""
 
     def work() -> bool:
+        for path, dummy in disks:
+            _give(path)
         opening.become(user)
-        opening.refuse_closed("disk", path, writable, user)
+        for path, writable in disks:
+            opening.refuse_closed("disk", path, writable, user)
         return True
 
-    deadline.call(work, unit.ORDER_SECONDS, "opening the disk %s" % path)
+    deadline.call(work, unit.ORDER_SECONDS, "opening the disks %s" % ", ".join([path for path, dummy in disks]))

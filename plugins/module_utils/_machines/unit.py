@@ -34,6 +34,8 @@ ORDER_SECONDS = 30.0
 DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/vhost-net", "/dev/vhost-vsock")
 GATE = '/usr/bin/systemctl --quiet is-active "$0" || { echo "$0 does not run: journalctl -u $0 tells why"; exit 1; }'
 """No start without a service, whose name is the argument."""
+LINK = ("/usr/bin/ln", "-sfT")
+"""As root it follows nothing that the machine's user put there; to harden it like the machine takes longer than it."""
 HIDDEN = ("/home", "/root", "/run/user")
 UNJAILED = ("CapabilityBoundingSet=", "RestrictNamespaces=yes")
 JAILED = (
@@ -104,7 +106,7 @@ def machine_text(config: Config, name: str, chosen: Chosen, mounts: t.Sequence[s
         *["ExecStartPre=+" + systemd.command_line(["/usr/bin/chgrp", names.GROUP, each]) for each in _devnodes(config)],
         *["ExecStartPre=+" + systemd.command_line([systemd.TOOL, "vm-fresh", each]) for each in _emptied(config)],
         *_cleared(name, chosen),
-        "ExecStartPre=/usr/bin/ln -sfn %s %s" % (digest(config), places.booted(name)),
+        "ExecStartPre=+" + systemd.command_line([*LINK, digest(config), places.booted(name)]),
         *_log(name, chosen),
         "ExecStart=" + systemd.command_line([*into_console(name, chosen), *command_line(config, name, chosen)]),
         *_balloon(config, name, chosen),

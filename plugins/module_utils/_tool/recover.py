@@ -60,7 +60,7 @@ def settle(log: Log) -> bool:
     for resource, name in sorted({(row["resource"], row["name"]) for row in journal.left_open()}):
         try:
             with locked(["%s/%s" % (resource, name)], LOCK_SECONDS):
-                for text in journal.settle(resource, name, kinds):
+                for text in journal.settle(resource, name, lambda: kinds):
                     log.event("settled", item=name, resource=resource, action=text)
         except HostError as error:
             done = done and error.kind == "busy"

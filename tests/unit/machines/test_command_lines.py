@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import typing as t
 
 import pytest
@@ -263,3 +265,12 @@ def test_versions(kind: str, text: str, version: tuple[int, int]) -> None:
     assert hypervisor.parsed_version(kind, text) == version
     with pytest.raises(HostError, match="does not tell its version"):
         hypervisor.parsed_version(kind, "usage:")
+
+
+def test_a_binary_that_came_after_its_unit_is_looked_at_again(tmp_path: pathlib.Path) -> None:
+    binary, unit = tmp_path / "qemu", tmp_path / "microvm@web1.service"
+    binary.write_text("")
+    unit.write_text("")
+    for later, newer in ((1, False), (-1, True)):
+        os.utime(unit, (0, os.stat(binary).st_ctime + later))
+        assert hypervisor.newer(Chosen("qemu", str(binary), "tcg", "device"), str(unit)) is newer
