@@ -8,6 +8,7 @@ import functools
 import json
 import pathlib
 import typing as t
+import uuid
 
 import pytest
 
@@ -20,7 +21,8 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.volume_optio
 from tests.unit.machines.given import asked
 
 MIB = 1 << 20
-BACKEND = {"kind": "local_file", "uuid": "u", "identity": "weak", "enabled": 1, "is_default": 1}
+MARKER = str(uuid.UUID(int=1))
+BACKEND = {"kind": "local_file", "uuid": MARKER, "identity": "marker", "enabled": 1, "is_default": 1}
 
 
 @pytest.fixture(name="folder")
@@ -32,6 +34,7 @@ def a_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
         )
     monkeypatch.setattr(probe, "host_mark", lambda: "me")
     (tmp_path / "disks" / ".microvm" / "locks").mkdir(parents=True)
+    (tmp_path / "disks" / ".microvm" / "backend.json").write_text(json.dumps({"uuid": MARKER}))
     put("backends", {"name": "local", **BACKEND, "capabilities": [], "config": {"path": str(tmp_path / "disks")}})
     return tmp_path / "disks"
 
