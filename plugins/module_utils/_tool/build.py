@@ -3,7 +3,10 @@
 """The host tool as bytes: one zipapp, made of the sources this very module runs from. Private to microvm.host.
 
 They are read through the loader, so it is the same from a payload (zipimport) and from plain files. Equal sources
-give equal bytes: nothing is compressed, times are fixed, files are sorted.
+give equal bytes with one Python: nothing is compressed, times are fixed, files are sorted.
+
+Beside each source is what this Python has compiled of it: compiling takes most of the time of a short run, and each
+start of a machine has several. Another Python that finds it takes the source, as zipimport does by itself.
 """
 
 from __future__ import annotations
@@ -54,6 +57,17 @@ def _read(name: str) -> bytes | None:
         return None
 
 
+def _compiled(path: str, source: bytes) -> bytes:
+    """The byte code of a source as a .pyc that is not held against it: PEP 552, unchecked."""
+    import importlib.util
+    import marshal
+
+    code = compile(source, path, "exec", dont_inherit=True)
+    # Version 2 of marshal: later ones write down what objects the compiler happened to share.
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+    return head + marshal.dumps(code, 2)
+
+
 def digest(files: t.Mapping[str, bytes]) -> str:
     """Eight hex digits that change with any of the sources."""
     total = hashlib.sha256()
@@ -77,6 +91,7 @@ def archive(files: t.Mapping[str, bytes]) -> bytes:
             path = path.rpartition("/")[0]
             content[path + "/__init__.py"] = b""
     content["__main__.py"] = start.encode()
+    content.update({path + "c": _compiled(path, source) for path, source in files.items()})
     out = io.BytesIO(INTERPRETER)
     out.seek(0, os.SEEK_END)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as file:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -85,6 +86,24 @@ def test_it_runs_by_itself(tmp_path: Path) -> None:
     for argument, said in (("--help", "recover"), ("--version", build.digest(files))):
         command = [sys.executable, "-I", str(tool), argument]
         assert said in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+FROM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.microvm.host.plugins.module_utils._tool import main
+print(main.main.__code__.co_filename)
+"""
+
+
+def test_what_is_compiled_is_used_by_the_python_that_compiled_it_and_by_no_other(tmp_path: Path) -> None:
+    tool = tmp_path / "microvm-tool"
+    data = build.archive(build.sources())
+    for content, compiled in ((data, True), (data.replace(importlib.util.MAGIC_NUMBER, b"\0\0\r\n"), False)):
+        tool.write_bytes(content)
+        command = [sys.executable, "-I", "-c", FROM, str(tool)]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert found.startswith("ansible_collections/" if compiled else str(tool)), found
 
 
 def test_every_part_loads_from_the_archive(tmp_path: Path) -> None:
