@@ -152,8 +152,8 @@ class Lease:
         """What is in the file now. Without locks NFS asks the server only when a file is opened (nfs(5), coherence)."""
         if not self.crosses:
             return read(self.path)
-        # The kernel's CIFS client keeps what it has read when it has logged in again (seen on 7.2): the record of a lock
-        # that was given to another host meanwhile.
+        # The kernel's CIFS client keeps what it has read when it logs in again (seen on 7.2): the record of a lock that
+        # was given to another host meanwhile.
         os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         return _parsed(os.pread(self.descriptor, RECORD, 0))
 
