@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -137,7 +138,8 @@ class OpenGroup(Step):
         try:
             self._activate(node, own, group, until)
         except HostError:
-            lvm.change(node, own, ["vgchange", "--activate", "n", group.name], login_steps.UNDO_SECONDS / 2)
+            with contextlib.suppress(HostError):  # the group goes back all the same
+                lvm.change(node, own, ["vgchange", "--activate", "n", group.name], login_steps.UNDO_SECONDS / 2)
             lvm.change(node, own, [*words, group.system_id, group.name], login_steps.UNDO_SECONDS / 2)
             raise
 

@@ -158,11 +158,18 @@ def _warn_of_takeover(use: Use, plan: Plan) -> None:
 def _let_go(use: Use, look: iscsi_lvm.Look, plan: Plan) -> None:
     """Deactivate what this host still has active of a group that another one has taken over."""
     left, why = iscsi_lvm.left_active(look)
+    if why and look.found and look.found.group and use.takeover == (look.found.group.system_id or iscsi_lvm.UNOWNED):
+        raise _still_active(use, left, why)
     if left and not why:
         from ansible_collections.microvm.host.plugins.module_utils._storage import group_steps
 
         plan.before["active"], plan.after["active"] = left, []
         plan.steps.append(group_steps.LetGo(use.asked["vg"], left, use.seconds))
+
+
+def _still_active(use: Use, left: list[str], why: str) -> HostError:
+    text = "%s belongs to another host, and this one still has of it: %s" % (use.asked["vg"], ", ".join(left))
+    return HostError("in_use", text, why, field=use.prefix + "vg")
 
 
 def _renew(
@@ -209,8 +216,7 @@ def _leave(use: Use, look: iscsi_lvm.Look, facts: dict[str, t.Any], plan: Plan) 
     plan.before["logged_in"] = True
     left, why = iscsi_lvm.left_active(look)
     if why:
-        text = "%s belongs to another host, and this one still has of it: %s" % (use.asked["vg"], ", ".join(left))
-        raise HostError("in_use", text, why, field=use.prefix + "vg")
+        raise _still_active(use, left, why)
     if left:
         plan.steps.append(group_steps.LetGo(use.asked["vg"], left, use.seconds))
     elif disk.holders(look.disk.name):

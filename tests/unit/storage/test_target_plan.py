@@ -179,6 +179,10 @@ def test_what_is_left_active_of_anothers_group_is_taken_down_when_nobody_uses_it
     with pytest.raises(HostError, match="belongs to another host, and this one still has of it: vg_vms-v") as caught:
         world.plan(logged_in=False)
     assert caught.value.kind == "in_use"
+    assert steps(world.plan()) == steps(world.plan(takeover="hv3.0000")) == []
+    with pytest.raises(HostError, match="this one still has of it: vg_vms-v") as caught:
+        world.plan(takeover="hv2.5678")
+    assert caught.value.kind == "in_use" and "reset this host" in caught.value.hint
 
 
 @pytest.mark.parametrize(
