@@ -144,13 +144,15 @@ options:
     takeover:
       description:
         - Whether to go on although another host holds the lock of the volume. That host must be dead for certain.
-        - A holder that shows a sign of life within 25 seconds is left in possession all the same.
+        - A holder that shows a sign of life within 25 seconds, or whose lock the server keeps, is left in possession
+          all the same.
       type: bool
       default: false
     forget:
       description:
         - With O(state=absent), whether this host only forgets the volume. Nothing on the backend is asked or touched,
-          so it is for a backend that is gone for good, or for a disk to be kept.
+          so it is for a backend that is gone for good, or for a disk to be kept. What an interrupted run has left
+          is undone first where that is possible, and let go of otherwise.
         - A disk that is left is an orphan in M(microvm.host.host_info), with
           O(microvm.host.host_info#module:refresh=true), and O(adopt) takes it again.
       type: bool

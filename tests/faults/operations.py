@@ -131,6 +131,17 @@ def pairs(server: str, files: str) -> list[Pair]:
             acts=True,
         ),
         Pair(
+            "adopt",
+            (
+                LOCAL,
+                (backend, nfs),
+                ("storage_volume", {"name": "web1", "backend": "nas", "size": "64KiB"}),
+                ("storage_volume", {"name": "web1", "state": "absent", "forget": True}),
+            ),
+            ("storage_volume", {"name": "web1", "backend": "nas", "adopt": True}),
+            ("storage_volume", {"name": "web1", "state": "absent", "forget": True}),
+        ),
+        Pair(
             "move",
             (
                 LOCAL,

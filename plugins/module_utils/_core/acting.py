@@ -70,11 +70,17 @@ def _settle(resource: Resource, items: t.Sequence[Item]) -> list[Item]:
     for item in items:
         try:
             with locked(["%s/%s" % (resource.name, item.name)], item.wanted.timeout):
-                item.settled = journal.settle(resource.name, item.name, resource.kinds)
+                item.settled = _settled(resource, item)
             settled.append(item)
         except HostError as error:
             item.error = error
     return settled
+
+
+def _settled(resource: Resource, item: Item) -> list[str]:
+    """What was done about open intents. Of what shall be forgotten none may be in the way."""
+    forget = bool(getattr(item.wanted, "forget", False))  # an option of few resources
+    return journal.settle(resource.name, item.name, resource.kinds, forget)
 
 
 def _foresee(resource: Resource, items: t.Sequence[Item], open_intents: t.Mapping[str, t.Any]) -> None:
@@ -147,7 +153,7 @@ def _apply(resource: Resource, items: t.Sequence[Item], begun: float) -> None:
             names = ("%s/%s" % (resource.name, item.name), *(item.plan.locks if item.plan else ()))
             try:
                 held.enter_context(locked(names, _left(item, begun)))
-                item.settled += journal.settle(resource.name, item.name, resource.kinds)
+                item.settled += _settled(resource, item)
                 ready.append(item)
             except HostError as error:
                 item.error = error

@@ -87,28 +87,39 @@ def left_open() -> list[registry.Row]:
         return registry.rows(connection, "SELECT * FROM journal ORDER BY rowid")
 
 
-def settle(resource: str, name: str, kinds: t.Callable[[], Kinds]) -> list[str]:
+def settle(resource: str, name: str, kinds: t.Callable[[], Kinds], forget: bool = False) -> list[str]:
     """Undo or finish what dead runs left open for one resource; the caller holds its lock. Says what it did.
 
-    ``kinds`` is only called when there is something: it loads all that the resource ever does.
+    ``kinds`` is only called when there is something: it loads all that the resource ever does. ``forget``: what can
+    be neither undone nor finished is left as it is, and said.
     """
     told = []
     for row in left_open():
         if (row["resource"], row["name"]) != (resource, name):
             continue
-        known = kinds()
-        unknown = sorted({kind for kind, dummy in row["steps"]} - set(known))
-        if unknown:
-            text = "process %d left steps this collection does not know: %s" % (row["pid"], ", ".join(unknown))
-            raise HostError("unsupported", text, "use the newer microvm.host that began them")
-        steps = [known[kind](**fields) for kind, fields in row["steps"]]
-        if row["committed"]:
-            finish(row["id"], steps, row["known"])
-            told.append("finish what process %d left" % row["pid"])
-        else:
-            undo(row["id"], steps, row["known"])
-            told.append("undo what process %d left" % row["pid"])
+        try:
+            told.append("%s what process %d left" % (_settled(row, kinds()), row["pid"]))
+        except HostError as error:
+            if not forget:
+                raise
+            with registry.writing() as connection:
+                _forget(connection, row["id"])
+            told.append("forget what process %d left: %s" % (row["pid"], error))
     return told
+
+
+def _settled(row: registry.Row, known: Kinds) -> str:
+    """Undo or finish an intent; which of the two it was."""
+    unknown = sorted({kind for kind, dummy in row["steps"]} - set(known))
+    if unknown:
+        text = "process %d left steps this collection does not know: %s" % (row["pid"], ", ".join(unknown))
+        raise HostError("unsupported", text, "use the newer microvm.host that began them")
+    steps = [known[kind](**fields) for kind, fields in row["steps"]]
+    if row["committed"]:
+        finish(row["id"], steps, row["known"])
+        return "finish"
+    undo(row["id"], steps, row["known"])
+    return "undo"
 
 
 def _update(connection: sqlite3.Connection, intent: str, known: Known, committed: int) -> None:

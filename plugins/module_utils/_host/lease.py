@@ -32,6 +32,8 @@ WATCH_SECONDS = 2.5 * BEAT_SECONDS
 RECORD = 512
 """Bytes of what is written, so that no reader sees a part of it."""
 UNSEEN = "; its locks are not seen here, so nobody can tell whether it is alive"
+HOLDER = 160
+"""Characters of who holds it, so that a record has room for it."""
 LOCKED = 1 << 30
 """The byte that is locked, far behind what is written: on SMB nobody else can read what is locked."""
 
@@ -50,7 +52,7 @@ class Lease:
             "nonce": uuid.uuid4().hex,
             "host": host,
             "hostname": os.uname().nodename,
-            "holder": holder,
+            "holder": holder[:HOLDER],
             "pid": os.getpid(),
             "boot": _boot(),
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -75,7 +77,7 @@ class Lease:
         self.shared = shared
         while not self._locked():
             if time.monotonic() >= until:
-                raise self._refusal(read(self.path), "")
+                raise self._kept(read(self.path)) if takeover else self._refusal(read(self.path), "")
             time.sleep(0.1)  # fcntl(2) can wait only without a limit: the wait is for the lock, up to the deadline
         found = _parsed(os.pread(self.descriptor, RECORD, 0))
         if found and not self.crosses and found["host"] != self.record["host"]:
@@ -135,9 +137,8 @@ class Lease:
         while time.monotonic() < until:
             time.sleep(1.0)  # a holder that lives writes to the file, and nothing tells this host of it
             if self._written() != found:
-                error = self._refusal(found, ", which is alive: it was heard of a moment ago")
                 self._close()
-                raise error
+                raise self._kept(found)
 
     def _refusal(self, found: dict[str, t.Any], more: str) -> HostError:
         if not found:
@@ -147,6 +148,18 @@ class Lease:
         here = found["host"] == self.record["host"]
         hint = "" if here else "; if that host is dead for certain: takeover: true"
         return HostError("in_use", text, "stop what uses it" + hint)
+
+    def _kept(self, found: dict[str, t.Any]) -> HostError:
+        """The refusal of a takeover: the lock shows that the holder lives, or that its server has not given it up."""
+        if not found or found["host"] == self.record["host"]:
+            return self._refusal(found, "")
+        heard = ""
+        with contextlib.suppress(OSError):
+            heard = ", heard of %d s ago" % max(time.time() - os.stat(self.path).st_mtime, 0)
+        text = "volume %s is held by %s%s: a holder that lives is left in possession"
+        later = " when the server has given its locks up" if self.crosses else ""
+        hint = "stop what uses it on %s; if that host is dead, run it again%s" % (found["hostname"], later)
+        return HostError("in_use", text % (self.name, describe(found), heard), hint)
 
     def _written(self) -> dict[str, t.Any]:
         """What is in the file now. Without locks NFS asks the server only when a file is opened (nfs(5), coherence)."""

@@ -199,8 +199,8 @@ class Backends:
                 "in_use",
                 "backend has %d live volume(s); delete or migrate them before removing the backend: %s"
                 % (len(volumes), ", ".join(volumes[:10]) + (", ..." if len(volumes) > 10 else "")),
-                "storage_volume with name: %s, state: absent deletes one, with forget: true too it only lets go of it; "
-                "with move: true, backend: OTHER it goes there" % volumes[0],
+                "storage_volume with name: %s, state: absent deletes one, and only lets go of it with forget: true, or "
+                "when another host has taken it; with move: true, backend: OTHER it goes there" % volumes[0],
             )
         mounted = seen.of("backend:" + wanted.name)
         others = seen.users_of(mounted, "backend:" + wanted.name) if mounted else []

@@ -86,7 +86,10 @@ class Disks(t.Protocol):
         """Replace the label of a volume at once; None: it has none."""
 
     def tidy(self, volume: str, nonce: str) -> None:
-        """Remove what a ``claim`` or ``relabel`` that was killed left; ``nonce`` is the volume's UUID."""
+        """Remove what a ``claim`` or ``relabel`` that was killed left; ``nonce`` is the volume's UUID or the step's."""
+
+    def untidy(self, volume: str, nonce: str) -> bool:
+        """Whether there is something to ``tidy``."""
 
     def free(self) -> int | None:
         """Bytes that new disks may take, None: as the file system of the target says."""

@@ -142,6 +142,10 @@ class FileDisks:
         """See Disks."""
         self.remove(self.aside(volume + LABEL, nonce))
 
+    def untidy(self, volume: str, nonce: str) -> bool:
+        """See Disks."""
+        return self.there(self.aside(volume + LABEL, nonce))
+
     def free(self) -> int | None:
         """See Disks."""
         return None

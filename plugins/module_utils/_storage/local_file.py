@@ -41,8 +41,8 @@ def identity(config: dict[str, t.Any]) -> str:
 
 
 def looked_at(row: registry.Row, seen: observed.Seen, leaving: bool) -> list[str]:
-    """See Kind."""
-    return [] if leaving else [row["config"]["path"]]
+    """See Kind: one that is not removed after all is told as it is."""
+    return [row["config"]["path"]]
 
 
 def taken_by(row: registry.Row, seen: observed.Seen) -> str:

@@ -9,12 +9,13 @@ an undo touches nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import deadline
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline, lease
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import Lease
 from ansible_collections.microvm.host.plugins.module_utils._storage import disks, probe
@@ -67,16 +68,22 @@ class VolumeStep(Step):
         takeover: bool,
         patience: float,
     ) -> None:
-        """Do something with the lock of the volume, on the backend that is meant and no other."""
+        """Do something with the lock of the volume."""
+        with self._entered(progress):
+            lock = self.lease()
+            lock.take(takeover, patience)
+            try:
+                self.disks.keep(lock.descriptor)
+                work(progress, lock)
+            finally:
+                lock.release(forget=not self.disks.claimed(self.name))
+
+    @contextlib.contextmanager
+    def _entered(self, progress: deadline.Progress) -> t.Iterator[None]:
+        """On the backend that is meant and no other; what fails there names the volume."""
         try:
             with self.disks.entered(progress, self.seconds):
-                lease = self.lease()
-                lease.take(takeover, patience)
-                try:
-                    self.disks.keep(lease.descriptor)
-                    work(progress, lease)
-                finally:
-                    lease.release(forget=not self.disks.claimed(self.name))
+                yield
         except OSError as error:
             raise probe.explained(error, self.what) from None
         except HostError as error:
@@ -89,19 +96,55 @@ class VolumeStep(Step):
         doing = "Ansible (%s)" % self.describe()
         return Lease(self.disks.locks, self.name, doing, probe.host_mark(), self.place["crosses"])
 
-    def taken_back(self, work: t.Callable[[], None]) -> None:
-        """Undo or finish something, after whatever a dead run left running on the disk has ended."""
+    def left(self) -> bool:
+        """Whether there is something that this very step has left and its undo takes back. Only looks."""
+        raise NotImplementedError
 
+    def take_back(self) -> None:
+        """Undo what is ``left``; with the lock."""
+        raise NotImplementedError
+
+    def undo(self, known: Known) -> None:
+        """Look first: where nothing is left, whoever holds the volume meanwhile is not asked for it."""
+
+        def take_back() -> None:
+            if self.left():
+                self.take_back()
+
+        def needed(progress: deadline.Progress) -> bool:
+            with self._entered(progress):
+                return self._goes_on() or self.left()
+
+        self._afterwards(take_back, needed)
+
+    def finished(self, work: t.Callable[[], None]) -> None:
+        """Do what follows the commit."""
+        self._afterwards(work, lambda progress: True)
+
+    def _afterwards(self, work: t.Callable[[], None], needed: t.Callable[[deadline.Progress], bool]) -> None:
+        """Do something, if needed, after whatever a dead run left running on the disk has ended."""
         seconds = min(UNDO_SECONDS, self.seconds)
 
         def run(send: t.Callable[[t.Any], None]) -> bool:
             progress = deadline.Progress(send)
-            self.locked(lambda progress, lease: work(), progress, self.takeover, seconds / 2)
+            if needed(progress):
+                self.locked(lambda progress, lock: work(), progress, self.takeover, seconds / 2)
             return True
 
         child = deadline.Child(run, seconds, "leaving %s" % self.what)
         deadline.wait_any([child])
         child.result()
+
+    def _goes_on(self) -> bool:
+        """Whether what a dead run left running may still change something: it has the lock, and says so in it."""
+        own = self.lease()
+        found = lease.read(own.path)
+        return all(found.get(key) == own.record[key] for key in ("host", "holder"))
+
+    def foreign(self, hidden: str = "") -> bool:
+        """Whether the label is that of another volume, or of one that is another host's now; see Disks.label."""
+        found = self.disks.label(self.name, hidden)
+        return found is not None and (found["uuid"] != self.uuid or found["owner"] != probe.host_mark())
 
     def refuse_other(self) -> None:
         """Raise ``conflict`` unless the volume is still this host's."""

@@ -28,7 +28,7 @@ KEY_DIGITS = 16
 """Of an image's key in the name of its disk; the tag has all."""
 MADE, GROWING = "made", "growing"
 """Tags of a disk: what its name was while it was made; that it is being made longer."""
-LABEL = ("name", "uuid", "owner", "hostname", "created", "image", "key")
+LABEL = ("name", "uuid", "owner", "hostname", "created", "image", "key", "nonce")
 CLOSE_SECONDS = 5.0
 """How long it is waited for udev to close a disk that it looks at."""
 POLL_SECONDS = 0.1
@@ -216,6 +216,10 @@ class LvmDisks:
 
     def tidy(self, volume: str, nonce: str) -> None:
         """See Disks: tags change at once or not."""
+
+    def untidy(self, volume: str, nonce: str) -> bool:
+        """See Disks."""
+        return False
 
     def free(self) -> int | None:
         """See Disks. What is not in a pool has its room from the beginning."""

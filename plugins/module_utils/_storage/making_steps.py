@@ -137,20 +137,30 @@ class MakeVolume(VolumeStep):
     def _partial(self, source: dict[str, t.Any]) -> str:
         return self.disks.aside(self.disks.image(source["key"]), probe.host_mark())
 
-    def undo(self, known: Known) -> None:
-        self.taken_back(self._unmake)
+    def left(self) -> bool:
+        if self.disks.untidy(self.name, self.uuid):
+            return True
+        if self.foreign(self.hidden):
+            return False
+        return self.disks.label(self.name, self.hidden) is not None or bool(self._remains())
 
-    def _unmake(self) -> None:
-        self.disks.remove(self.hidden)
+    def take_back(self) -> None:
         self.disks.tidy(self.name, self.uuid)
-        found = self.disks.label(self.name)
-        if found is not None and found["uuid"] == self.uuid:
+        if self.foreign(self.hidden):
+            return
+        self.disks.remove(self.hidden)
+        if self.disks.label(self.name) is not None:
             self.disks.forget(self.name, self.data)
+        for hidden in self._remains():
+            with _alone(self.disks, hidden, deadline.Progress(lambda *dummy: None)):
+                self.disks.remove(hidden)
+
+    def _remains(self) -> list[str]:
+        """What is there of disks that are not whole: the volume's, and that of the image."""
+        hidden = [self.hidden]
         if self.source is not None and self.source["key"] and self.disks.keeps:
-            hidden = self._partial(self.source)
-            if self.disks.there(hidden):
-                with _alone(self.disks, hidden, deadline.Progress(lambda *dummy: None)):
-                    self.disks.remove(hidden)
+            hidden.append(self._partial(self.source))
+        return [each for each in hidden if self.disks.there(each)]
 
 
 @contextlib.contextmanager

@@ -44,17 +44,17 @@ class TakeSnapshot(VolumeStep):
         self.disks.copied(self.data, self.hidden, 0, None, progress)
         self.disks.publish(self.hidden, self.kept, proof=True)
 
-    def undo(self, known: Known) -> None:
-        self.taken_back(self._drop)
+    def left(self) -> bool:
+        return self.disks.there(self.hidden) or self.disks.proven(self.hidden, self.kept)
 
-    def _drop(self) -> None:
-        if self.disks.proven(self.hidden, self.kept):
+    def take_back(self) -> None:
+        if self.disks.proven(self.hidden, self.kept) and not self.foreign():
             self.disks.remove(self.kept)
         self.disks.remove(self.hidden)
         self.disks.forget_proof(self.hidden)
 
     def finish(self, known: Known) -> None:
-        self.taken_back(lambda: self.disks.forget_proof(self.hidden))
+        self.finished(lambda: self.disks.forget_proof(self.hidden))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,17 +90,18 @@ class RestoreSnapshot(VolumeStep):
         self.disks.publish(self.data, self.old)
         self.disks.publish(self.hidden, self.data)
 
-    def undo(self, known: Known) -> None:
-        self.taken_back(self._put_back)
+    def left(self) -> bool:
+        return self.disks.there(self.old) or self.disks.there(self.hidden)
 
-    def _put_back(self) -> None:
-        if self.disks.there(self.old):
+    def take_back(self) -> None:
+        """To a host that took the volume over it is as it found it: the disk that was stays aside then."""
+        if self.disks.there(self.old) and not self.foreign(self.old):
             self.disks.remove(self.data)
             self.disks.publish(self.old, self.data)
         self.disks.remove(self.hidden)
 
     def finish(self, known: Known) -> None:
-        self.taken_back(lambda: self.disks.remove(self.old))
+        self.finished(lambda: self.disks.remove(self.old))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,17 +126,16 @@ class DeleteSnapshot(VolumeStep):
         if self.disks.there(kept):
             self.disks.publish(kept, hidden)
 
-    def undo(self, known: Known) -> None:
+    def left(self) -> bool:
         kept, hidden = self._names()
+        return self.disks.there(hidden) and not self.disks.there(kept) and not self.foreign()
 
-        def show() -> None:
-            if self.disks.there(hidden) and not self.disks.there(kept):
-                self.disks.publish(hidden, kept)
-
-        self.taken_back(show)
+    def take_back(self) -> None:
+        kept, hidden = self._names()
+        self.disks.publish(hidden, kept)
 
     def finish(self, known: Known) -> None:
-        self.taken_back(lambda: self.disks.remove(self._names()[1]))
+        self.finished(lambda: self.disks.remove(self._names()[1]))
 
 
 KINDS: dict[str, type[Step]] = {kind.__name__: kind for kind in (TakeSnapshot, RestoreSnapshot, DeleteSnapshot)}

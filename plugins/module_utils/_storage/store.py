@@ -129,7 +129,7 @@ class Store:
         from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
 
         identity = label["uuid"] if label else new
-        return [volume_steps.AdoptVolume(self.place, name, identity, takeover, seconds, label)]
+        return [volume_steps.AdoptVolume(self.place, name, identity, takeover, seconds, label, _nonce())]
 
     def resize(
         self, name: str, uuid: str, sizes: tuple[int, int], filesystem: str | None, takeover: bool, seconds: float

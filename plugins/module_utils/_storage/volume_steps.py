@@ -18,9 +18,14 @@ from ansible_collections.microvm.host.plugins.module_utils._storage.locked_step 
 
 @dataclasses.dataclass(frozen=True)
 class AdoptVolume(VolumeStep):
-    """Write a label that says it is this host's. ``previous``: the one it had, None without."""
+    """Write a label that says it is this host's. ``previous``: the one it had, None without.
+
+    The label has the ``nonce`` of this step: the volume may go to other hosts and come back before an undo is done.
+    """
 
     previous: dict[str, t.Any] | None
+    nonce: str = ""
+    """Without, in journals of before there were nonces, nobody can tell whose label it is: it stays."""
 
     def describe(self) -> str:
         return "adopt %s%s" % (self.what, " from %s" % self.previous["hostname"] if self.previous else "")
@@ -32,18 +37,21 @@ class AdoptVolume(VolumeStep):
         if self.disks.label(self.name) != self.previous:
             raise HostError("conflict", "%s was taken by another host meanwhile" % self.what, "run it again")
         self.disks.settled(self.data)
-        about = dict(self.previous or {}, created=(self.previous or {}).get("created", disks.now()))
-        self.disks.relabel(self.name, self.uuid, disks.label(self.name, self.uuid, about))
+        about = {"created": disks.now(), **(self.previous or {}), "nonce": self.nonce}
+        self.disks.relabel(self.name, self.nonce, disks.label(self.name, self.uuid, about))
 
-    def undo(self, known: Known) -> None:
-        self.taken_back(self._disown)
+    def left(self) -> bool:
+        return self.disks.untidy(self.name, self.nonce) or self._labelled()
 
-    def _disown(self) -> None:
-        self.disks.tidy(self.name, self.uuid)
+    def take_back(self) -> None:
+        self.disks.tidy(self.name, self.nonce)
+        if self._labelled():
+            self.disks.relabel(self.name, self.nonce, self.previous)
+
+    def _labelled(self) -> bool:
+        """Whether the label is the one that this step wrote."""
         found = self.disks.label(self.name)
-        own = found is not None and found["owner"] == probe.host_mark() and found["uuid"] == self.uuid
-        if own and found != self.previous:
-            self.disks.relabel(self.name, self.uuid, self.previous)
+        return found is not None and bool(self.nonce) and found.get("nonce") == self.nonce and not self.foreign()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,17 +87,15 @@ class ResizeVolume(VolumeStep):
                 disk.shrink(self.filesystem, self.after)
             self.disks.resize(self.data, self.after, progress)
 
-    def undo(self, known: Known) -> None:
-        """The disk becomes as long as it was; not shorter, when something is written behind its old end already."""
-        self.taken_back(self._as_before)
+    def left(self) -> bool:
+        if self.foreign() or not self.disks.there(self.data):
+            return False
+        # Of another size whoever uses it meanwhile is not disturbed.
+        return self.disks.half_grown(self.data) or self.before != self.after == self.disks.size(self.data)
 
-    def _as_before(self) -> None:
-        if not self.disks.there(self.data):
-            return
-        begun = self.disks.half_grown(self.data)
-        if self.disks.size(self.data) != self.after and not begun:
-            return  # whoever uses it meanwhile is not disturbed
-        if self.after > self.before and not begun:
+    def take_back(self) -> None:
+        """The disk becomes as long as it was; not shorter, when something is written behind its old end already."""
+        if self.after > self.before and not self.disks.half_grown(self.data):
             with self.disks.opened(self.data, write=True) as data:
                 if _has_data_behind(data, self.before):
                     return
@@ -131,15 +137,15 @@ class DeleteVolume(VolumeStep):
             self.refuse_written()
             self.disks.publish(self.data, self.hidden)
 
-    def undo(self, known: Known) -> None:
-        self.taken_back(self._show)
+    def left(self) -> bool:
+        there = self.disks.there
+        return there(self.hidden) and not there(self.data) and not self.foreign(self.hidden)
 
-    def _show(self) -> None:
-        if self.disks.there(self.hidden) and not self.disks.there(self.data):
-            self.disks.publish(self.hidden, self.data)
+    def take_back(self) -> None:
+        self.disks.publish(self.hidden, self.data)
 
     def finish(self, known: Known) -> None:
-        self.taken_back(self._remove)
+        self.finished(self._remove)
 
     def _remove(self) -> None:
         found = self.disks.label(self.name, self.hidden)

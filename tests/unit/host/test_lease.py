@@ -139,8 +139,9 @@ def test_a_holder_that_is_heard_of_is_not_taken_over(tmp_path: pathlib.Path, mon
 
     child = deadline.Child(lambda send: beat(), 10, "beating")
     mine = wanted(tmp_path, crosses=False)
-    with pytest.raises(HostError, match="alive"):
+    with pytest.raises(HostError, match=r"heard of \d s ago") as refused:
         mine.take(takeover=True)
+    assert "takeover" not in refused.value.hint and "stop what uses it on" in refused.value.hint
     deadline.wait_any([child])
 
 

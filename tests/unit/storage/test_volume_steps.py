@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline
+from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, lease
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     file_disks,
@@ -210,7 +210,7 @@ def steps(place: dict[str, t.Any]) -> dict[str, t.Any]:
         "restore": snapshot_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
         "delete snapshot": snapshot_steps.DeleteSnapshot(*base, "s"),
         "delete": volume_steps.DeleteVolume(*base, False),
-        "adopt": volume_steps.AdoptVolume(*base, label),
+        "adopt": volume_steps.AdoptVolume(*base, label, "abc"),
     }
 
 
@@ -234,8 +234,7 @@ def test_undo_leaves_what_was(changed: dict[str, t.Any], kind: str) -> None:
     step.undo({})
     assert content(changed) == before, "an undo of what was not begun"
     apply(step)
-    if kind != "adopt":
-        assert content(changed) != before
+    assert content(changed) != before
     step.undo({})
     assert content(changed) == before
 
@@ -289,6 +288,81 @@ def test_a_volume_of_another_host_is_left_alone(changed: dict[str, t.Any], kind:
         apply(step)
     step.undo({})
     assert content(changed) == before
+
+
+def labelled(place: dict[str, t.Any], **changes: str) -> None:
+    """Change the label of web1."""
+    path = pathlib.Path(place["path"], "web1.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("kind", ["make", *KINDS])
+def test_what_was_refused_for_a_holder_needs_no_undo_that_takes_the_lock(changed: dict[str, t.Any], kind: str) -> None:
+    step = making(changed) if kind == "make" else steps(changed)[kind]
+    step = dataclasses.replace(step, takeover=True)
+    labelled(changed, owner="other000", hostname="hv2")
+    if kind == "adopt":
+        step = dataclasses.replace(step, previous=file_disks.read_label(changed["path"], "web1"))
+    holder = lease.Lease(os.path.join(changed["path"], file_disks.LOCKS), "web1", "machine web1", "other000", True)
+    holder.take()
+    before = content(changed)
+    try:
+        with pytest.raises(HostError, match="held by machine web1"):
+            apply(step)
+        step.undo({})  # else it would wait for the holder, and raise
+        assert content(changed) == before
+    finally:
+        holder.release()
+
+
+@pytest.mark.parametrize("kind", ["make", *KINDS])
+def test_what_another_host_took_over_meanwhile_is_not_undone(
+    changed: dict[str, t.Any], image: dict[str, t.Any], kind: str
+) -> None:
+    """It was done, and this host died before the commit; now a machine of the other host uses the disk."""
+    before = content(changed)
+    step = making(changed) if kind == "make" else steps(changed)[kind]
+    if kind != "make":
+        apply(step)
+    if not kind.startswith("delete"):
+        labelled(changed, owner="other000", hostname="hv2")
+        before = {name: data for name, data in content(changed).items() if not name.startswith(".web1")}
+    step.undo({})
+    found = content(changed)
+    assert {name: found[name] for name in before} == before
+
+
+def test_an_adoption_that_was_adopted_again_is_not_undone(changed: dict[str, t.Any]) -> None:
+    """By another host and back: the label is this host's, and not the one of the step."""
+    labelled(changed, owner="other000", hostname="hv2")
+    label = file_disks.read_label(changed["path"], "web1")
+    first = volume_steps.AdoptVolume(changed, "web1", UUID, False, 20, label, "first")
+    then = dataclasses.replace(first, nonce="then")
+    apply(then)
+    before = content(changed)
+    holder = lease.Lease(
+        os.path.join(changed["path"], file_disks.LOCKS), "web1", "machine web1", probe.host_mark(), True
+    )
+    holder.take()
+    for each in (first, dataclasses.replace(first, nonce="")):
+        each.undo({})
+    assert content(changed) == before
+    with pytest.raises(HostError, match="held by machine web1"):
+        dataclasses.replace(then, seconds=1).undo({})  # there is something to undo, and it is in use
+    holder.release()
+    then.undo({})
+    assert file_disks.read_label(changed["path"], "web1") == label
+
+
+def test_an_undo_waits_for_what_the_dead_run_left_running(changed: dict[str, t.Any]) -> None:
+    """It has written nothing yet, but may: an undo that only looked would come too early."""
+    step = dataclasses.replace(steps(changed)["grow"], seconds=1)
+    left = step.lease()
+    left.take()
+    with pytest.raises(HostError, match="held by Ansible"):
+        step.undo({})
+    left.release()
+    step.undo({})
 
 
 class Fuse:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from extensions.molecule.calls import call, refused
 from extensions.molecule.managed import Managed
 from tests.lab.daemon import wait_until
@@ -44,6 +46,31 @@ def test_a_disk_in_use_is_refused_here_and_there(hv1: Managed, hv2: Managed) -> 
     assert info.items("volumes")["hv1-data"]["lock"]["holder"] == "machine web1"
     hv1.sh(f"kill {pid}")
     wait_until(lambda: gone(hv1, pid), 10, "the holder to end")
+
+
+@pytest.mark.parametrize("backend", ["nas", "files"])
+def test_a_takeover_that_is_refused_leaves_nothing_open(hv1: Managed, hv2: Managed, backend: str) -> None:
+    wanted: dict[str, Any] = {"name": "taken", "backend": backend}
+    hv1.works("storage_volume", size="1MiB", **wanted)
+    pid = hold(hv1, "taken")
+    answer, info = hv2.run(call("storage_volume", adopt=True, takeover=True, **wanted), call("host_info"))
+    refused(answer, "in_use")
+    said = answer.result["msg"] + answer.result["error"]["hint"]
+    assert "machine web1 on hv1" in said and "heard of" in said and "takeover" not in said and "undo" not in said, said
+    assert info.result["registry"]["open_intents"] == []
+    hv1.sh(f"kill {pid}")
+    wait_until(lambda: gone(hv1, pid), 10, "the holder to end")
+    hv2.works("storage_volume", adopt=True, **wanted)
+    pid = hold(hv2, "taken")
+    hv2.sh(f"{TOOL} recover")
+    again, info = hv2.run(call("storage_volume", **wanted), call("host_info", refresh=True))
+    assert not again.changed and not again.failed, again.result
+    assert info.items("volumes")["taken"]["status"] == "ok"
+    hv2.sh(f"kill {pid}")
+    wait_until(lambda: gone(hv2, pid), 10, "the holder to end")
+    forgotten = hv1.works("storage_volume", name="taken", state="absent").result["volume"]
+    assert forgotten["actions"] == ["forget volume taken, which is that of hv2 now"]
+    hv2.works("storage_volume", name="taken", state="absent")
 
 
 def test_a_disk_that_qemu_has_open_is_refused(hv1: Managed) -> None:
