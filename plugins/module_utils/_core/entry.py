@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Resource
 
 archive.compile_once()  # before a module imports what it is made of
+archive.borrow()
 
 
 class Module(AnsibleModule):

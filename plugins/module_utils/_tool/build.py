@@ -58,14 +58,14 @@ def _read(name: str) -> bytes | None:
 
 
 def _compiled(path: str, source: bytes) -> bytes:
-    """The byte code of a source as a .pyc that is not held against it: PEP 552, unchecked."""
-    import importlib.util
+    """The byte code of a source, as a .pyc."""
     import marshal
+
+    from ansible_collections.microvm.host.plugins.module_utils._core.archive import head
 
     code = compile(source, path, "exec", dont_inherit=True)
     # Version 2 of marshal: later ones write down what objects the compiler happened to share.
-    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
-    return head + marshal.dumps(code, 2)
+    return head(source) + marshal.dumps(code, 2)
 
 
 def digest(files: t.Mapping[str, bytes]) -> str:
