@@ -130,7 +130,9 @@ def _refuse_new(volume: Volume, seen: volume_seen.Seen, field: str) -> None:
     there = {"size", "broken"}.intersection(seen.at(backend, volume.name))
     if seen.looks.get(backend, {}).get("status") == "ok" and not there:
         text = "there is no volume %s on backend %s to adopt" % (volume.name, backend)
-        hint = "the backend has to be the same place on both hosts; without adopt a new volume is made"
+        hint = "the backend has to be the same place on both hosts"
+        if seen.backends[backend]["kind"] == "local_file":
+            hint = "that backend is each host's own: move the volume to one that both hosts have first"
         raise HostError("not_found", text, hint, field=field + "volume")
 
 

@@ -294,6 +294,8 @@ class Machines:
             plan.steps.append(made_steps.MakeUser(places.user(name)))
         if written or start:
             missing = [share for share in config["shares"] if share["create"] and seen.lacks(share["source"])]
+            if row is None and wanted.taking.adopt:
+                _refuse_left_behind(wanted, config, [share for share in missing if not seen.mount_units(share["source"])])
             plan.steps += [made_steps.MakeSource(share["source"], **share["create"]) for share in missing]
         if (written or start) and chosen.kernel and not os.path.exists(chosen.kernel):
             plan.steps.append(made_steps.ExtractKernel(config["kernel"], chosen.kernel, uuid.uuid4().hex[:8]))
@@ -513,6 +515,15 @@ def _has_user(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _refuse_left_behind(wanted: Wanted, config: Config, missing: t.Sequence[dict[str, t.Any]]) -> None:
+    """Refuse to make a source of a machine that moves here: it would be empty, and the real one left behind."""
+    if missing:
+        text = "there is no directory %s on this host for %s to find again" % (missing[0]["source"], wanted.name)
+        hint = "copy it here, or put it on storage that both hosts have; to begin with an empty one, make it by hand"
+        field = "%sshares[%d].source" % (wanted.prefix, config["shares"].index(missing[0]))
+        raise HostError("not_found", text, hint, field=field)
 
 
 def _refuse_shared(wanted: Wanted, config: Config, others: t.Mapping[str, Config]) -> None:

@@ -129,6 +129,7 @@ def test_a_machine_that_moves_here_gets_no_empty_disk(folder: pathlib.Path) -> N
     with pytest.raises(HostError, match="no volume web1-root on backend local to adopt") as refused:
         planned(asked(root={"size": "1M"}), taking=taking)
     assert (refused.value.kind, refused.value.field) == ("not_found", "root.volume")
+    assert refused.value.hint == "that backend is each host's own: move the volume to one that both hosts have first"
     (missing,) = planned(asked(root={"size": "1M", "backend": "gone"}), taking=taking).assumes
     assert "no backend gone" in missing.message
 

@@ -4,16 +4,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
+import types
+import typing as t
 
 import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan, ReloadUnits
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
-from ansible_collections.microvm.host.plugins.module_utils._host import systemd
-from ansible_collections.microvm.host.plugins.module_utils._machines import machines, made_steps, places
+from ansible_collections.microvm.host.plugins.module_utils._host import command, systemd
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._machines import disks, machines, made_steps, places
+from tests.unit.machines.given import asked
 
 
 @pytest.fixture(name="host")
@@ -86,3 +91,32 @@ def test_what_failed_of_a_machine_is_forgotten_with_it() -> None:
         "microvm-lost@web1.service",
         "microvm-fs@web1@*.*",
     ]
+
+
+def test_a_machine_that_moves_here_gets_no_empty_directory(host: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "running", lambda: True)
+    monkeypatch.setattr(command, "reading_only", lambda: True)  # the kernel may come with an earlier task
+    (host / "qemu").write_text("#!/bin/sh\necho QEMU emulator version 9.0.0\n")
+    (host / "qemu").chmod(0o755)
+    made = {"tag": "home", "source": "home", "create": True, "proto": "9p"}
+    there = {"tag": "all", "source": str(host), "proto": "9p"}
+    qemu = {"binary": str(host / "qemu"), "hypervisor": "qemu", "accelerator": "tcg"}
+    config = asked(kernel="/nowhere", shares=[there, made], **qemu)
+    wanted = machines.Wanted("web1", "present", 5, "machines[0].", config)
+    moving = dataclasses.replace(wanted, taking=disks.Taking(True))
+    home = host / "machines/web1/home"
+
+    def sources(each: machines.Wanted, path: str = str(host)) -> list[str]:
+        tool = types.SimpleNamespace(planned=lambda: ("", "", []), KINDS={})
+        whole = machines.Machines(lambda: t.cast("Tool", tool))
+        seen = whole.observe([each])
+        seen.mounts = [path]
+        return [step.path for step in whole.plan(each, seen).steps if isinstance(step, made_steps.MakeSource)]
+
+    assert sources(wanted, "/nowhere") == [str(home)], "a new machine has it made"
+    assert sources(moving) == [str(home)], "on storage of both hosts it is missing on both"
+    with pytest.raises(HostError, match=f"no directory {home} on this host for web1") as refused:
+        sources(moving, "/nowhere")
+    assert (refused.value.kind, refused.value.field) == ("not_found", "machines[0].shares[1].source")
+    home.mkdir(parents=True)
+    assert sources(moving, "/nowhere") == []

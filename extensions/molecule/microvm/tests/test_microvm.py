@@ -260,6 +260,8 @@ def test_it_is_moved_while_both_hosts_live(hv1: Managed, hv2: Managed, evacuate:
     old = hv2.sh("systemctl show --value -p MainPID microvm@toy1.service")
     lacking, said = move({"kernel": "/nowhere"})
     assert lacking and "nothing was touched" in said and "toy2: there is no file /nowhere" in said, said
+    lacking, said = move({"shares": [{"tag": "home", "source": "home", "create": True}]})
+    assert lacking and "nothing was touched" in said and "machines/toy2/home on this host for toy2" in said, said
     foreseen, said = move({}, "--check")
     assert foreseen == 0 and "hv2 will forget the volumes toy1-root" in said, said
     assert hv2.sh("systemctl show --value -p MainPID microvm@toy1.service") == old
