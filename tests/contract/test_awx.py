@@ -248,7 +248,8 @@ OWN_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "evacuate_from": {"type": "str"},
         "evacuate_to": {"type": "str"},
         "evacuate_dead": {"type": "bool", "default": False},
-    }
+    },
+    "remove": {"remove_volumes": {"type": "str", "default": "refuse"}},
 }
 """Variables of playbooks themselves, in the form of an argument spec."""
 
