@@ -60,8 +60,9 @@ options:
       description:
         - Take the volumes that are on their backends already and not this host's, as
           O(microvm.host.storage_volume#module:adopt). So a machine moves here from another host, that let go of it.
-        - A machine that is new to this host has no volume made then; one that is not on its backend is refused. Nor is
-          the source of a share with C(create), unless it is on a mount of this collection; one that is missing is refused.
+        - A machine that is new to this host has no volume made then; one that is not on its backend is refused.
+        - Nor has it the source of a share made, unless that is on a mount of this collection. One that is missing is
+          refused.
       type: bool
       default: false
     takeover:

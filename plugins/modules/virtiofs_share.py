@@ -26,6 +26,7 @@ options:
       description:
         - Name of the machine. Required for each item.
       type: str
+      aliases: [machine]
     state:
       description:
         - Whether the machine has the share.
@@ -322,7 +323,7 @@ from ansible_collections.microvm.host.plugins.module_utils._machines.shares impo
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition
 
 ITEM: dict[str, dict[str, t.Any]] = {
-    "vm": {"type": "str"},
+    "vm": {"type": "str", "aliases": ["machine"]},
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
     **definition.SPEC,
     "tag": {"type": "str"},

@@ -102,6 +102,16 @@ def test_an_option_that_does_not_exist(options: dict[str, t.Any], field: str, ne
     assert found["msg"] == "%s is not an option; did you mean %s?" % (field, near)
 
 
+def test_an_item_of_a_list_is_named_with_what_is_wrong_with_it() -> None:
+    mounts = [{"name": name, "server": "nas", "export": "/a"} for name in ("files", "home")]
+    found = answer({"mounts": [mounts[0], {**mounts[1], "timeout": 0}]})
+    assert found["msg"].startswith("home: mounts[1].timeout: 0 is not within 1 to 3600"), found["msg"]
+    assert (found["error"]["field"], found["error"]["item"]) == ("mounts[1].timeout", None)
+    found = answer({"mounts": [mounts[0], {**mounts[1], "state": "presnt"}]})
+    assert found["msg"].startswith("home: mounts[1].state is not one of "), found["msg"]
+    assert found["msg"].endswith("did you mean present?") and found["error"]["field"] == "mounts[1].state"
+
+
 @pytest.mark.parametrize("end", ["", "\\x", "'\"", "\n", "\t"], ids=repr)
 def test_a_secret_in_a_list_is_not_logged(end: str) -> None:
     """Ansible masks the text that it made of the list: there all of these are escaped."""

@@ -52,6 +52,9 @@ class Module(AnsibleModule):
         """As AnsibleModule's, with the ``error`` every failure carries."""
         if "error" not in more:
             unknown = items.unknown(self.given, self.argument_spec) if msg.startswith("Unsupported") else None
+            misspelt = items.no_choice(self.given, self.argument_spec) if msg.startswith("value of ") else None
+            if misspelt is not None:
+                self._refuse(misspelt)
             if unknown is not None:
                 # What was misspelt may be "password", and nothing would mask its value.
                 self._refuse(unknown, invocation={"module_args": {}})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 BESIDE_LIST = frozenset({"purge", "prune_images", "timeout", "refresh"})
@@ -24,7 +25,7 @@ def split(
 
     ``params`` are the options with defaults, ``item`` the spec of one item. Raises HostError ``invalid``.
     """
-    names = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
+    aliases = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
     listed = params.get(plural)
     if listed is None:
         for option in ("purge", "prune_images"):
@@ -34,7 +35,7 @@ def split(
         return (
             [{key: params[key] for key in item}],
             [""],
-            [{names.get(key, key): value for key, value in given.items()}],
+            [{aliases.get(key, key): value for key, value in given.items()}],
         )
     beside = sorted(set(given) - BESIDE_LIST - {plural})
     if beside:
@@ -51,7 +52,7 @@ def split(
         values = dict(values)
         source = given.get(plural)
         asked = dict(source[index]) if isinstance(source, list) and isinstance(source[index], dict) else {}
-        asked = {names.get(key, key): value for key, value in asked.items()}
+        asked = {aliases.get(key, key): value for key, value in asked.items()}
         if asked.get("timeout") is None and "timeout" in given:
             values["timeout"] = params["timeout"]
         found.append(values)
@@ -83,17 +84,15 @@ def unreadable(given: Options) -> HostError | None:
 
 def inconvertible(given: Options, spec: dict[str, Options]) -> HostError | None:
     """The first option whose value Ansible fails on without telling which it is. The value is not shown."""
-    for prefix, item, options in _places(given, spec):
-        for name, value in item.items() if isinstance(item, dict) else ():  # a few of dozens, of each of many items
-            option = options.get(name, {})
+    for place in _places(given, spec):
+        for name, value in place.given.items():  # a few of dozens, of each of many items
+            option = place.options.get(name, {})
             if option.get("type") == "int" and _is_infinite(value):
-                return HostError("invalid", "%s%s is not a number" % (prefix, name), field=prefix + name)
+                return place.refused(name, "is not a number")
             if option.get("type") == "dict" and not _may_be_dict(value):
-                text = "%s%s is not a dictionary" % (prefix, name)
-                return HostError("invalid", text, _example("%s: %s", name, option), field=prefix + name)
+                return place.refused(name, "is not a dictionary", _example("%s: %s", name, option))
             if option.get("elements") == "dict" and not all(map(_may_be_dict, _elements(value))):
-                text = "%s%s is not a list of dictionaries" % (prefix, name)
-                return HostError("invalid", text, _example("%s: [%s]", name, option), field=prefix + name)
+                return place.refused(name, "is not a list of dictionaries", _example("%s: [%s]", name, option))
     return None
 
 
@@ -107,37 +106,79 @@ def _example(form: str, name: str, option: Options) -> str:
 
 def unknown(given: Options, spec: dict[str, Options]) -> HostError | None:
     """An option that does not exist, with its item: AnsibleModule names only the list."""
-    for prefix, item, options in _places(given, spec):
-        known = [*options, *(alias for option in options.values() for alias in option.get("aliases", ()))]
-        for key in item if isinstance(item, dict) else ():
+    for place in _places(given, spec):
+        known = [*place.options, *(alias for each in place.options.values() for alias in each.get("aliases", ()))]
+        for key in place.given:
             if key not in known:
-                import difflib  # only when something is wrong
-
-                near = difflib.get_close_matches(str(key), known, 1)
-                hint = "did you mean %s?" % near[0] if near else "ansible-doc tells the options"
-                return HostError("invalid", "%s%s is not an option" % (prefix, key), hint, prefix + str(key))
+                return place.refused(str(key), "is not an option", _near(key, known) or "ansible-doc tells the options")
     return None
+
+
+def no_choice(given: Options, spec: dict[str, Options]) -> HostError | None:
+    """An option whose value is none of its choices, with its item: AnsibleModule names only the list."""
+    for place in _places(given, spec):
+        for name, value in place.given.items():
+            choices = place.options.get(name, {}).get("choices")
+            if choices and isinstance(value, str) and value not in choices:
+                text = "is not one of %s: %s" % (", ".join(map(str, choices)), names.shown(value))
+                return place.refused(name, text, _near(value, choices) or "choose one of these")
+    return None
+
+
+def named(text: str, item: Options) -> str:
+    """What is said of an item of a list, with the item's name in front when it has one."""
+    name = item.get("name")
+    return "%s: %s" % (name, text) if isinstance(name, str) and names.is_name(name, names.LONGEST_NAME) else text
+
+
+def _near(word: t.Any, known: t.Sequence[t.Any]) -> str:
+    """The hint what was meant, empty when nobody knows."""
+    import difflib  # only when something is wrong
+
+    near = difflib.get_close_matches(str(word), list(map(str, known)), 1)
+    return "did you mean %s?" % near[0] if near else ""
 
 
 def field_of(msg: str, given: Options, spec: dict[str, Options]) -> str | None:
     """The option a message of AnsibleModule is about: it names all but a list whose element is no dict."""
     lists = [name for name, option in spec.items() if option.get("elements") == "dict"]
-    names = [*spec, *(name for each in lists for name in spec[each]["options"])]
+    known = [*spec, *(name for each in lists for name in spec[each]["options"])]
     text = msg[len("value of ") :] if msg.startswith("value of ") else msg  # not the option "value"
-    named = [name for name in names if re.search(r"\b%s\b" % re.escape(name), text)]
-    quoted = [name for name in named if "'%s'" % name in msg]
+    told = [name for name in known if re.search(r"\b%s\b" % re.escape(name), text)]
+    quoted = [name for name in told if "'%s'" % name in msg]
     listed = [name for name in lists if given.get(name) is not None]
-    return next(iter([*quoted, *named, *listed]), None)
+    return next(iter([*quoted, *told, *listed]), None)
 
 
-def _places(given: Options, spec: dict[str, Options]) -> list[tuple[str, t.Any, dict[str, Options]]]:
-    """Where options stand: what names them in messages, what the user gave there, and their spec."""
-    places: list[tuple[str, t.Any, dict[str, Options]]] = [("", given, spec)]
-    for name, option in spec.items():
-        if option.get("elements") == "dict" and isinstance(given.get(name), list):
-            each = enumerate(given[name])
-            places += [("%s[%d]." % (name, index), item, option["options"]) for index, item in each]
-    return places
+class _Place(t.NamedTuple):
+    """Where options stand: what names them in messages, what the user gave there, their spec, and the item of a list
+    that they are a part of.
+    """
+
+    prefix: str
+    given: Options
+    options: dict[str, Options]
+    item: Options
+
+    def refused(self, name: str, text: str, hint: str = "") -> HostError:
+        """What is wrong with one of them."""
+        field = self.prefix + name
+        return HostError("invalid", named("%s %s" % (field, text), self.item), hint, field=field)
+
+
+def _places(given: t.Any, spec: dict[str, Options], prefix: str = "", item: Options | None = None) -> list[_Place]:
+    """The places of a call, the outer ones first: the call itself, items of lists, and dictionaries inside them."""
+    if not isinstance(given, dict):
+        return []
+    found = [_Place(prefix, given, spec, item or {})]
+    for name, value in given.items():
+        options = spec.get(name, {}).get("options")
+        if options and isinstance(value, list):
+            for index, each in enumerate(value):
+                found += _places(each, options, "%s%s[%d]." % (prefix, name, index), item or each)
+        elif options:
+            found += _places(value, options, "%s%s." % (prefix, name), item)
+    return found
 
 
 def _is_infinite(value: t.Any) -> bool:

@@ -20,12 +20,12 @@ class Outcome:
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
-def sentence(error: HostError) -> str:
+def sentence(error: HostError, with_hint: bool = True) -> str:
     """Message and hint as one text, the field in front when the message does not name it."""
     text = error.message
     if error.field and error.field not in text:
         text = "%s: %s" % (error.field, text)
-    return text + ("; " + error.hint if error.hint else "")
+    return text + ("; " + error.hint if error.hint and with_hint else "")
 
 
 def of_call(outcome: Outcome, plural: str, singular: str | None) -> dict[str, t.Any]:

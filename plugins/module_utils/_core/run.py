@@ -8,7 +8,7 @@ import time
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core import journal
-from ansible_collections.microvm.host.plugins.module_utils._core.result import Outcome
+from ansible_collections.microvm.host.plugins.module_utils._core.result import Outcome, sentence
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 if t.TYPE_CHECKING:
@@ -77,7 +77,7 @@ def converge(
     Raises HostError when an item is invalid: nothing was touched then.
     """
     begun = time.monotonic()
-    wanted = [resource.validate(*each) for each in zip(options, given, prefixes)]
+    wanted = [_validated(resource, *each) for each in zip(options, given, prefixes)]
     refuse_duplicates(wanted, prefixes)
     resource.together(wanted)
     if purge:
@@ -93,6 +93,18 @@ def converge(
 
         seen = acting.act(resource, items, open_intents, seen, check, begun)
     return outcome_of(resource, items, seen)
+
+
+def _validated(resource: Resource, options: dict[str, t.Any], given: dict[str, t.Any], prefix: str) -> t.Any:
+    """The item, or the error with the name of an item of a list: who reads it would have to count."""
+    try:
+        return resource.validate(options, given, prefix)
+    except HostError as error:
+        if prefix:
+            from ansible_collections.microvm.host.plugins.module_utils._core.items import named
+
+            error.message = named(sentence(error, with_hint=False), options)
+        raise
 
 
 def refuse_duplicates(wanted: t.Sequence[t.Any], prefixes: t.Sequence[str]) -> None:
@@ -119,7 +131,8 @@ def outcome_of(resource: Reporting, items: t.Sequence[Item], seen: t.Any) -> Out
         answer.update(resource.report(item.wanted, seen))
         if plan is not None:
             answer.update(plan.notes)
-            outcome.warnings += ["%s: %s" % (item.name, text) for text in plan.warnings]
+            if item.error is None:  # else nothing of what they foresee comes
+                outcome.warnings += ["%s: %s" % (item.name, text) for text in plan.warnings]
             difference = plan.diff() if steps else None
             if difference:
                 header = "%s %s" % (resource.name, item.name)

@@ -88,7 +88,6 @@ def prepare(
     from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
 
     parts = []
-    resource = volumes.Volumes()
     if not running:
         seen.without(plan.name, places.holder(plan.name))
     for index, disk in of(config):
@@ -105,7 +104,7 @@ def prepare(
             _refuse_new(volume, seen, field)
         if row is None or _changes(volume, seen):
             grows = row is not None and running and volume.backend in (None, row["backend"])
-            part = _grown(plan, index, volume, seen, running) if grows else resource.plan(volume, seen)
+            part = _grown(plan, index, volume, seen, running) if grows else _planned(volume, seen, field)
             plan.steps += part.steps
             if row is None and starts and part.steps and not part.assumes:
                 made = t.cast("locked_step.VolumeStep", part.steps[0]).uuid
@@ -115,13 +114,32 @@ def prepare(
             plan.assumes += part.assumes
             plan.warnings += part.warnings
             plan.locks += ("volume/" + volume.name,)
-            if plan.before:
+            if row is not None:
                 plan.before.setdefault("volumes", {})[volume.name] = part.before.get("size")
+            else:
+                _tell_replaced(plan, index, seen)
             plan.after.setdefault("volumes", {})[volume.name] = part.after.get("size")
             parts.append(part)
         elif starts:
             volume_refusals.unusable(volume, seen)
     return parts
+
+
+def _planned(volume: Volume, seen: volume_seen.Seen, field: str) -> Plan:
+    """The plan of a volume. Errors name the options of a disk, which calls its name otherwise."""
+    try:
+        return volumes.Volumes().plan(volume, seen)
+    except HostError as error:
+        if error.field in (field + "name", field + "adopt"):
+            error.field = field + "volume"
+        raise
+
+
+def _tell_replaced(plan: Plan, index: int, seen: volume_seen.Seen) -> None:
+    """The volume that a disk of this number was until now, if any, in before: where after has the new one."""
+    for disk in plan.before.get("disks", [])[index : index + 1]:
+        if disk["volume"] in seen.rows:
+            plan.before.setdefault("volumes", {})[disk["volume"]] = seen.rows[disk["volume"]]["size"]
 
 
 def _refuse_new(volume: Volume, seen: volume_seen.Seen, field: str) -> None:

@@ -52,7 +52,7 @@ def _read(path: str) -> tuple[bytes, os.stat_result]:
     except OSError as error:
         raise files.from_os(error, "reading the kernel %s" % path) from None
     if not any(head[at : at + len(magic)] == magic for at, magic in BEGINS):
-        what = "it begins with %s" % names.shown(head[:16]) if head else "it is empty"
+        what = "it begins with the bytes %s" % head[:16].hex(" ") if head else "it is empty"
         raise HostError("invalid", "%s is no kernel: %s" % (path, what), "give a bzImage (vmlinuz) or an ELF vmlinux")
     return head, about
 

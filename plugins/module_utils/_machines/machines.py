@@ -295,7 +295,8 @@ class Machines:
         if written or start:
             missing = [share for share in config["shares"] if share["create"] and seen.lacks(share["source"])]
             if row is None and wanted.taking.adopt:
-                _refuse_left_behind(wanted, config, [share for share in missing if not seen.mount_units(share["source"])])
+                alone = [share for share in missing if not seen.mount_units(share["source"])]
+                _refuse_left_behind(wanted, config, alone)
             plan.steps += [made_steps.MakeSource(share["source"], **share["create"]) for share in missing]
         if (written or start) and chosen.kernel and not os.path.exists(chosen.kernel):
             plan.steps.append(made_steps.ExtractKernel(config["kernel"], chosen.kernel, uuid.uuid4().hex[:8]))

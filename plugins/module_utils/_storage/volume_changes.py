@@ -38,10 +38,11 @@ def adopted(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -
     label = there["label"]
     if not wanted.adopt:
         whose = "it is that of %s" % label["hostname"] if label else "it carries no label"
+        moved = "if it was moved there, take it out of this host's inventory; " if label else ""
         raise HostError(
             "conflict",
             "backend %s has a volume %s already: %s" % (backend, wanted.name, whose),
-            "adopt: true makes it this host's; or choose another name",
+            moved + "adopt: true makes it this host's; or choose another name",
             field=wanted.prefix + "name",
         )
     beside = seen.store(backend)

@@ -44,3 +44,38 @@ def test_what_is_no_dictionary_is_told_how_to_be_one(given: dict[str, t.Any], me
     error = items.inconvertible(given, spec)
     assert error is not None
     assert (error.kind, error.message, error.hint) == ("invalid", message, hint)
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint", "field"),
+    [
+        (
+            {"things": [{"name": "a"}, {"name": "b", "state": "absnt"}]},
+            "b: things[1].state is not one of present, absent: 'absnt'",
+            "did you mean absent?",
+            "things[1].state",
+        ),
+        ({"state": "x"}, "state is not one of present, absent: 'x'", "choose one of these", "state"),
+        (
+            {"things": [{"name": "a", "parts": [{"name": "no item", "kind": "rond"}]}]},
+            "a: things[0].parts[0].kind is not one of round: 'rond'",
+            "did you mean round?",
+            "things[0].parts[0].kind",
+        ),
+        ({"things": [{"state": True}, None, 5], "state": "absent"}, "", "", ""),
+    ],
+)
+def test_a_choice_that_there_is_not(given: dict[str, t.Any], message: str, hint: str, field: str) -> None:
+    part: dict[str, dict[str, t.Any]] = {"kind": {"choices": ["round"]}, "name": {"type": "str"}}
+    thing: dict[str, dict[str, t.Any]] = {
+        **ITEM,
+        "state": {"type": "str", "choices": ["present", "absent"]},
+        "parts": {"type": "list", "elements": "dict", "options": part},
+        "root": {"type": "dict", "options": part},
+    }
+    spec: dict[str, dict[str, t.Any]] = {**thing, "things": {"type": "list", "elements": "dict", "options": thing}}
+    error = items.no_choice(given, spec)
+    assert (error.message, error.hint, error.field) == (message, hint, field) if error else not message
+    unknown = items.unknown({"things": [{"name": "a", "root": {"knd": "round"}}]}, spec)
+    assert unknown is not None and unknown.hint == "did you mean kind?"
+    assert (unknown.message, unknown.field) == ("a: things[0].root.knd is not an option", "things[0].root.knd")

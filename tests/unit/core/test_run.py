@@ -10,6 +10,8 @@ import types
 import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._core import acting, run
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 
 @pytest.mark.parametrize(("spent", "left"), [(0.0, 15), (0.9, 15), (5.5, 10), (40.0, 8)])
@@ -29,3 +31,14 @@ def test_many_items_may_hold_their_locks(monkeypatch: pytest.MonkeyPatch) -> Non
     assert limits["now"] == (4512, 524288)
     acting._allow_descriptors(10**6)
     assert limits["now"] == (524288, 524288)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_plan_warns_of_does_not_come_when_it_fails(fails: bool) -> None:
+    item = run.Item(types.SimpleNamespace(name="a"))
+    item.plan = Plan("a", {}, {}, warnings=["it is put right later"])
+    item.warnings = ["its undo is left"]
+    item.error = HostError("not_found", "there is no export") if fails else None
+    reporting = types.SimpleNamespace(name="mount", report=lambda *each: {}, remarks=lambda *each: [])
+    told = run.outcome_of(reporting, [item], None).warnings
+    assert told == ([] if fails else ["a: it is put right later"]) + ["a: its undo is left"]

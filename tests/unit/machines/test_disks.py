@@ -120,8 +120,21 @@ def test_a_volume_that_another_host_let_go_of_is_adopted(folder: pathlib.Path) -
     plan = planned(asked(root={}), taking=disks.Taking(True))
     # In the registry before the machine starts: who holds its locks looks there.
     assert plan.actions() == ["adopt volume web1-root on local from hv2", "register volume web1-root"]
-    with pytest.raises(HostError, match="that of hv2"):
+    with pytest.raises(HostError, match="that of hv2") as refused:
         planned(asked(root={"size": "1M"}))
+    assert refused.value.field == "root.volume"
+    assert refused.value.hint.startswith("if it was moved there, take it out of this host's inventory; adopt: true")
+
+
+def test_the_volume_that_a_disk_was_until_now_is_told(folder: pathlib.Path) -> None:
+    made(folder, "old")
+    seen = volume_seen.Seen([], set())
+    before = asked(root={"volume": "old"})
+    plan = Plan("web1", {"disks": before["disks"]}, {}, seconds=5)
+    config = asked(root={"volume": "new", "size": "1M"}, disks=[{"volume": "more", "size": "1M"}])
+    seen = volume_seen.Seen(disks.to_look_at(config, seen, False, 5, ""), set())
+    disks.prepare(plan, disks.placed(config, seen), "", seen, False, "", disks.NONE)
+    assert list(plan.before["volumes"]) == ["old"] and list(plan.after["volumes"]) == ["new", "more"]
 
 
 def test_a_machine_that_moves_here_gets_no_empty_disk(folder: pathlib.Path) -> None:

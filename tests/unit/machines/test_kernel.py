@@ -73,6 +73,7 @@ def test_what_is_no_kernel(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(HostError, match="no kernel") as refused:
         kernel.image(str(path), "/m")
     assert refused.value.kind == "invalid"
+    assert refused.value.message.endswith("with the bytes " + text[:16].hex(" ") if text else "it is empty")
     with pytest.raises(HostError, match="no kernel"):
         kernel.refuse_other(str(path))
 
