@@ -111,6 +111,7 @@ options:
       description:
         - The snapshots that the volume shall have. Those missing are taken, those not listed are deleted.
         - Left as they are when omitted.
+        - They are taken before the disk gets another O(size).
         - A volume in use is refused; what its guest has not yet written would be missing.
         - On LVM without a thin pool each is a copy that takes the room of the disk again.
       type: list
@@ -118,6 +119,9 @@ options:
     restore:
       description:
         - Make the disk as this snapshot is; what was written since is lost.
+        - The disk has O(size) then, without it the size it had, or that of the snapshot if that is more. An O(size)
+          below that of the snapshot needs O(shrink). The file system in it grows or shrinks too, if O(filesystem) was
+          given once.
         - This is an act. It is done in each run, so leave it out afterwards.
       type: str
     adopt:
@@ -175,7 +179,7 @@ options:
       - Remove the images that backends of this host keep and that no volume of any host was made from. They are
         returned as items with the name C(BACKEND:KEY).
       - Volumes are not touched; those that share blocks with an image keep them.
-      - It can only be used with O(volumes).
+      - It can only be used with O(volumes), which may be V([]).
     type: bool
     default: false
 notes:

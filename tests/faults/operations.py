@@ -126,8 +126,8 @@ def pairs(server: str, files: str) -> list[Pair]:
                 (SHELL, {"command": f"seq 20000 | dd of={FOLDER}/web1.raw conv=notrunc status=none"}),
                 ("storage_volume", {"name": "web1", "snapshots": ["a", "b"]}),
             ),
-            ("storage_volume", {"name": "web1", "restore": "a"}),
-            ("storage_volume", {"name": "web1", "restore": "b"}),
+            ("storage_volume", {"name": "web1", "restore": "a", "size": "512KiB"}),
+            ("storage_volume", {"name": "web1", "restore": "b", "size": "256KiB"}),
             acts=True,
         ),
         Pair(

@@ -14,6 +14,11 @@ from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 
 BESIDE_LIST = frozenset({"purge", "prune_images", "timeout", "refresh"})
+ALONE = {
+    "purge": "name all that shall stay in %s",
+    "prune_images": "add %s: [], or put the item into that list",
+}
+"""What only a list can have beside it, and what to do without one."""
 
 Options = dict[str, t.Any]
 
@@ -28,9 +33,9 @@ def split(
     aliases = {alias: name for name, option in item.items() for alias in option.get("aliases", ())}
     listed = params.get(plural)
     if listed is None:
-        for option in ("purge", "prune_images"):
+        for option, hint in ALONE.items():
             if params.get(option):
-                hint = "name all that shall stay in %s" % plural
+                hint %= plural
                 raise HostError("invalid", "%s is only for a call with %s" % (option, plural), hint, field=option)
         return (
             [{key: params[key] for key in item}],

@@ -69,7 +69,10 @@ class FileStore(Store):
     def _look_at(
         self, name: str, there: bool, snapshots: list[str], holder: dict[str, t.Any] | None
     ) -> dict[str, t.Any]:
-        found: dict[str, t.Any] = {"label": None, "snapshots": snapshots}
+        found: dict[str, t.Any] = {
+            "label": None,
+            "snapshots": {each: os.stat(self.inside(self.disks.kept(name, each))).st_size for each in snapshots},
+        }
         try:
             found["label"] = read_label(self.path, name)
         except HostError as error:

@@ -51,7 +51,7 @@ class LvmStore(Store):
             return {"status": status}
         if status == "standby":
             held = self.holders(set(names)).items()
-            here: Look = {name: {"label": None, "snapshots": [], "holder": holder} for name, holder in held if holder}
+            here: Look = {name: {"label": None, "snapshots": {}, "holder": holder} for name, holder in held if holder}
             return {"status": status, "owner": group.system_id, "volumes": here}
         volumes = {each.name: each for each in group.volumes if "pool" not in each.layout}
         there, snapshots = grouped(volumes, VOLUME)
@@ -65,7 +65,8 @@ class LvmStore(Store):
             "volumes": {},
         }
         for name in wanted:
-            each: dict[str, t.Any] = {"label": None, "snapshots": snapshots.get(name, [])}
+            kept = {each: volumes[self.disks.kept(name, each)].bytes for each in snapshots.get(name, ())}
+            each: dict[str, t.Any] = {"label": None, "snapshots": kept}
             if name in there:
                 each.update(label=labelled(volumes[name]), size=volumes[name].bytes, **_allocated(volumes[name]))
             if holders.get(name):

@@ -11,6 +11,7 @@ from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import Lease
 from ansible_collections.microvm.host.plugins.module_utils._storage.locked_step import VolumeStep
+from ansible_collections.microvm.host.plugins.module_utils._storage.resize_steps import resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +60,18 @@ class TakeSnapshot(VolumeStep):
 
 @dataclasses.dataclass(frozen=True)
 class RestoreSnapshot(VolumeStep):
-    """Put a copy of a snapshot in the place of the disk, which waits aside until this is committed."""
+    """Put a copy of a snapshot in the place of the disk, which waits aside until this is committed.
+
+    The copy has ``size`` bytes, and the ``filesystem`` in it as many, before it is the disk.
+    """
 
     snapshot: str
     size: int
+    filesystem: str | None
     nonce: str
 
     def describe(self) -> str:
-        return "restore the snapshot %s of %s" % (self.snapshot, self.what)
+        return "restore the snapshot %s of %s, with %d bytes" % (self.snapshot, self.what, self.size)
 
     @property
     def hidden(self) -> str:
@@ -86,7 +91,10 @@ class RestoreSnapshot(VolumeStep):
         self.refuse_written()
         label = self.disks.label(self.name) or {}
         kept = self.disks.kept(self.name, self.snapshot)
-        self.disks.copied(kept, self.hidden, self.size, label, progress)
+        self.disks.copied(kept, self.hidden, 0, label, progress)
+        if self.disks.size(self.hidden) != self.size:
+            resize(self, self.hidden, self.size, self.filesystem, progress, lease)
+            self.disks.settled(self.hidden)
         self.disks.publish(self.data, self.old)
         self.disks.publish(self.hidden, self.data)
 

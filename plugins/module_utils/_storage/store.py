@@ -18,8 +18,9 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import disks
 Look = dict[str, t.Any]
 """What a look at a backend gave. ``status`` as that of a backend; when it is ok ``capacity`` and, by name, ``volumes``:
 ``size`` and ``allocated_bytes`` of the data (absent when that is gone), ``label`` (None when there is none), ``broken``
-(what is wrong with the label), ``snapshots`` and ``holder`` (a lease record, when somebody holds the volume); with
-``everything`` of all volumes there, and ``images``, by key, with their size. ``grain``: sizes are multiples of it;
+(what is wrong with the label), ``snapshots``, by name with their size, and ``holder`` (a lease record, when somebody
+holds the volume); with ``everything`` of all volumes there, and ``images``, by key, with their size. ``grain``: sizes
+are multiples of it;
 ``largest``: no disk can have more, however much is free. ``read_only``: nothing can be written there.
 When it is standby: ``owner``, the host that has the place, "" for none; ``volumes`` that are held here all the same."""
 
@@ -135,9 +136,9 @@ class Store:
         self, name: str, uuid: str, sizes: tuple[int, int], filesystem: str | None, takeover: bool, seconds: float
     ) -> list[Step]:
         """From the first size to the second, the file system inside of it included when one is named."""
-        from ansible_collections.microvm.host.plugins.module_utils._storage import volume_steps
+        from ansible_collections.microvm.host.plugins.module_utils._storage import resize_steps
 
-        return [volume_steps.ResizeVolume(self.place, name, uuid, takeover, seconds, *sizes, filesystem)]
+        return [resize_steps.ResizeVolume(self.place, name, uuid, takeover, seconds, *sizes, filesystem)]
 
     def snapshot(self, name: str, uuid: str, snapshot: str, takeover: bool, seconds: float) -> list[Step]:
         """Keep the disk as it is now."""
@@ -145,11 +146,14 @@ class Store:
 
         return [snapshot_steps.TakeSnapshot(self.place, name, uuid, takeover, seconds, snapshot, _nonce())]
 
-    def restore(self, name: str, uuid: str, snapshot: str, size: int, takeover: bool, seconds: float) -> list[Step]:
-        """Make the disk as the snapshot is, of ``size`` bytes at least."""
+    def restore(
+        self, name: str, uuid: str, snapshot: str, size: int, filesystem: str | None, takeover: bool, seconds: float
+    ) -> list[Step]:
+        """Make the disk as the snapshot is, of ``size`` bytes, the file system inside too when one is named."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import snapshot_steps
 
-        return [snapshot_steps.RestoreSnapshot(self.place, name, uuid, takeover, seconds, snapshot, size, _nonce())]
+        restoring = (snapshot, size, filesystem, _nonce())
+        return [snapshot_steps.RestoreSnapshot(self.place, name, uuid, takeover, seconds, *restoring)]
 
     def delete_snapshot(self, name: str, uuid: str, snapshot: str, takeover: bool, seconds: float) -> list[Step]:
         """Remove a snapshot once the change is committed."""

@@ -115,23 +115,25 @@ def _changes(
     beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
     kept = set(there["snapshots"])
     declared = kept if wanted.snapshots is None else set(wanted.snapshots)
-    size = there["size"] if wanted.size is None else seen.whole(backend, wanted.size)
     for snapshot in sorted(declared - kept):
         plan.steps += beside.snapshot(wanted.name, identity, snapshot, takeover, seconds)
-    if wanted.restore:
-        if wanted.restore not in kept:
-            raise volume_refusals.no_snapshot(wanted, kept)
-        plan.steps += beside.restore(wanted.name, identity, wanted.restore, size, takeover, seconds)
-        plan.before["content"], plan.after["content"] = "as it is", "snapshot %s" % wanted.restore
-    if size < there["size"] and not wanted.shrink:
+    if wanted.restore and wanted.restore not in kept:
+        raise volume_refusals.no_snapshot(wanted, kept)
+    least = there["snapshots"][wanted.restore] if wanted.restore else there["size"]
+    size = max(least, there["size"]) if wanted.size is None else seen.whole(backend, wanted.size)
+    if size < least and not wanted.shrink:
+        what = "the snapshot %s of volume" % wanted.restore if wanted.restore else "volume"
         raise HostError(
             "conflict",
-            "volume %s has %d bytes, %d are asked for" % (wanted.name, there["size"], size),
+            "%s %s has %d bytes, %d are asked for" % (what, wanted.name, least, size),
             "a disk is made smaller only with shrink: true; what does not fit is lost",
             field=wanted.prefix + "size",
         )
     volume_refusals.too_large(wanted, seen, backend, size)
-    if size != there["size"] or size != known:
+    if wanted.restore:
+        plan.steps += beside.restore(wanted.name, identity, wanted.restore, size, inner, takeover, seconds)
+        plan.before["content"], plan.after["content"] = "as it is", "snapshot %s" % wanted.restore
+    elif size != there["size"] or size != known:
         plan.steps += beside.resize(wanted.name, identity, (there["size"], size), inner, takeover, seconds)
     for snapshot in sorted(kept - declared):
         plan.steps += beside.delete_snapshot(wanted.name, identity, snapshot, takeover, seconds)

@@ -12,7 +12,7 @@ import typing as t
 import uuid
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
-from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
+from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan, Record
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._storage import disks, store, volume_changes, volume_refusals
 from ansible_collections.microvm.host.plugins.module_utils._storage.volume_options import Volume
@@ -40,6 +40,10 @@ def new(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -> Pl
     if wanted.restore:
         raise volume_refusals.no_snapshot(wanted)
     source, assumes = _source(wanted, seen)
+    if assumes and wanted.size is None:
+        after = {"backend": backend, **volume_changes.asked(wanted)}
+        step = Record("make volume %s on %s" % (wanted.name, backend))
+        return Plan(wanted.name, {}, after, [step], seconds=wanted.timeout, assumes=[assumes])
     size = seen.whole(backend, wanted.size or (source.size if source else 0))
     if source is not None and size < source.size:
         raise HostError(

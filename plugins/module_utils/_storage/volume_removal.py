@@ -50,7 +50,7 @@ def absent(wanted: Volume, seen: Seen, row: registry.Row | None) -> Plan:
         volume_refusals.broken(there)
         volume_refusals.other(wanted.name, row, there)
         volume_refusals.held(wanted, there)
-        plan.before["snapshots"] = there["snapshots"]
+        plan.before["snapshots"] = sorted(there["snapshots"])
         plan.steps += seen.store(backend).delete(wanted.name, row["uuid"], wanted.takeover, wanted.timeout)
     else:
         plan.steps.append(Record("forget volume %s, which is gone" % wanted.name))

@@ -34,7 +34,8 @@ def described(row: registry.Row, beside: store.Store, looked: store.Look) -> dic
     }
     if looked["status"] == "ok":
         found["status"] = _status(row, there)
-        found.update({key: there[key] for key in ("allocated_bytes", "snapshots") if key in there})
+        found.update({"allocated_bytes": there["allocated_bytes"]} if "allocated_bytes" in there else {})
+        found.update({"snapshots": sorted(there["snapshots"])} if "snapshots" in there else {})
         if there.get("holder"):
             held = there["holder"]
             found["lock"] = {key: held[key] for key in ("hostname", "holder", "since")}

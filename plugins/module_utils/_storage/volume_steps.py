@@ -1,18 +1,23 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps that adopt, resize and delete a volume; and the names of all steps of volumes. Private to microvm.host."""
+"""The steps that adopt and delete a volume; and the names of all steps of volumes. Private to microvm.host."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Record, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, diskfs
+from ansible_collections.microvm.host.plugins.module_utils._host import deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._host.lease import Lease
-from ansible_collections.microvm.host.plugins.module_utils._storage import disks, making_steps, probe, snapshot_steps
+from ansible_collections.microvm.host.plugins.module_utils._storage import (
+    disks,
+    making_steps,
+    probe,
+    resize_steps,
+    snapshot_steps,
+)
 from ansible_collections.microvm.host.plugins.module_utils._storage.locked_step import VolumeStep
 
 
@@ -52,66 +57,6 @@ class AdoptVolume(VolumeStep):
         """Whether the label is the one that this step wrote."""
         found = self.disks.label(self.name)
         return found is not None and bool(self.nonce) and found.get("nonce") == self.nonce and not self.foreign()
-
-
-@dataclasses.dataclass(frozen=True)
-class ResizeVolume(VolumeStep):
-    """From ``before`` to ``after`` bytes, with the file system in it when one is named."""
-
-    before: int
-    after: int
-    filesystem: str | None
-
-    def describe(self) -> str:
-        verb = "grow" if self.after > self.before else "shrink"
-        inner = " and the %s in it" % self.filesystem if self.filesystem else ""
-        return "%s %s%s to %d bytes" % (verb, self.what, inner, self.after)
-
-    def apply(self, known: Known) -> deadline.Child:
-        return self.child(self._resize, "resizing")
-
-    def _resize(self, progress: deadline.Progress, lease: Lease) -> None:
-        self.refuse_other()
-        with self.disks.opened(self.data, write=True) as data:
-            size = copy.size_of(data)
-            if self.after < size and not self.filesystem and _has_data_behind(data, self.after):
-                text = "%s has data behind %d bytes" % (self.what, self.after)
-                raise HostError("conflict", text, "name its filesystem, which is made smaller first", field="size")
-        disk = diskfs.Disk(self.disks.path(self.data), progress.alive, lease.descriptor)
-        if self.after >= size:
-            self.disks.resize(self.data, self.after, progress)
-            if self.filesystem:
-                disk.grow(self.filesystem)
-        else:
-            if self.filesystem:
-                disk.shrink(self.filesystem, self.after)
-            self.disks.resize(self.data, self.after, progress)
-
-    def left(self) -> bool:
-        if self.foreign() or not self.disks.there(self.data):
-            return False
-        # Of another size whoever uses it meanwhile is not disturbed.
-        return self.disks.half_grown(self.data) or self.before != self.after == self.disks.size(self.data)
-
-    def take_back(self) -> None:
-        """The disk becomes as long as it was; not shorter, when something is written behind its old end already."""
-        if self.after > self.before and not self.disks.half_grown(self.data):
-            with self.disks.opened(self.data, write=True) as data:
-                if _has_data_behind(data, self.before):
-                    return
-        self.disks.resize(self.data, self.before, deadline.Progress(lambda *dummy: None))
-
-
-def _has_data_behind(data: int, place: int) -> bool:
-    size = copy.size_of(data)
-    for begin, end in copy.extents(data, size):
-        at = max(begin, place)
-        while at < end:
-            found = os.pread(data, copy.READ, at)
-            if found.strip(b"\0"):
-                return True
-            at += len(found) or copy.READ
-    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +103,7 @@ class DeleteVolume(VolumeStep):
 KINDS: dict[str, type[Step]] = {
     **making_steps.KINDS,
     **snapshot_steps.KINDS,
-    **{kind.__name__: kind for kind in (AdoptVolume, ResizeVolume, DeleteVolume, Record)},
+    **resize_steps.KINDS,
+    **{kind.__name__: kind for kind in (AdoptVolume, DeleteVolume, Record)},
 }
 """All steps of a volume, by the names in the journal."""

@@ -20,6 +20,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     lvm_store,
     making_steps,
     probe,
+    resize_steps,
     snapshot_steps,
     volume_steps,
 )
@@ -34,7 +35,7 @@ FACTS = {
     "pv_uuid": RECORDED["report"][0]["pv"][0]["pv_uuid"],
     "vg_uuid": RECORDED["report"][0]["vg"][0]["vg_uuid"],
 }
-KINDS = ["grow", "shrink", "snapshot", "restore", "delete snapshot", "delete", "adopt"]
+KINDS = ["grow", "shrink", "snapshot", "restore", "longer", "shorter", "delete snapshot", "delete", "adopt"]
 
 
 @pytest.fixture(params=["thin", "linear"])
@@ -225,10 +226,12 @@ def steps(group: FakeLvm) -> dict[str, t.Any]:
     volume = seen.volume("web1") if seen else None
     label = lvm_disks.labelled(volume) if volume else None
     return {
-        "grow": volume_steps.ResizeVolume(*base, 2 * EXTENT, 3 * EXTENT, None),
-        "shrink": volume_steps.ResizeVolume(*base, 2 * EXTENT, EXTENT, None),
+        "grow": resize_steps.ResizeVolume(*base, 2 * EXTENT, 3 * EXTENT, None),
+        "shrink": resize_steps.ResizeVolume(*base, 2 * EXTENT, EXTENT, None),
         "snapshot": snapshot_steps.TakeSnapshot(*base, "t", "abc"),
-        "restore": snapshot_steps.RestoreSnapshot(*base, "s", EXTENT, "abc"),
+        "longer": snapshot_steps.RestoreSnapshot(*base, "s", 3 * EXTENT, None, "abc"),
+        "shorter": snapshot_steps.RestoreSnapshot(*base, "s", EXTENT, None, "abc"),
+        "restore": snapshot_steps.RestoreSnapshot(*base, "s", 2 * EXTENT, None, "abc"),
         "delete snapshot": snapshot_steps.DeleteSnapshot(*base, "s"),
         "delete": volume_steps.DeleteVolume(*base, False),
         "adopt": volume_steps.AdoptVolume(*base, label),
@@ -368,7 +371,7 @@ def test_a_look_tells_of_volumes_snapshots_and_images(changed: FakeLvm, image: d
     looked = store.looks(["gone"], everything=True)
     assert (looked["status"], looked["grain"]) == ("ok", EXTENT)
     assert sorted(looked["volumes"]) == ["gone", "web1", "web2"]
-    assert looked["volumes"]["web1"]["snapshots"] == ["s"]
+    assert looked["volumes"]["web1"]["snapshots"] == {"s": 2 * EXTENT}
     assert looked["volumes"]["web1"]["size"] == 2 * EXTENT
     assert "size" not in looked["volumes"]["gone"]
     assert looked["volumes"]["web1"]["label"]["uuid"] == UUID

@@ -17,6 +17,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     kinds,
     making_steps,
     probe,
+    snapshot_steps,
     volume_seen,
     volumes,
 )
@@ -35,7 +36,7 @@ def label(owner: str = "") -> dict[str, t.Any]:
 
 def disk(**more: t.Any) -> dict[str, t.Any]:
     """A volume of 1 MiB as a look finds it."""
-    return {"size": MIB, "allocated_bytes": 0, "label": label(), "snapshots": [], **more}
+    return {"size": MIB, "allocated_bytes": 0, "label": label(), "snapshots": {}, **more}
 
 
 @pytest.fixture
@@ -103,6 +104,14 @@ def test_smaller_than_its_image_is_refused(seen: volume_seen.Seen) -> None:
     seen.images["web1"] = {"path": "/srv/a", "size": MIB, "beside": True, "fingerprint": FINGERPRINT}
     error = refusal(seen, size=MIB // 2, image=Image("/srv/a", "/srv/a", "", "raw", ""))
     assert (error.kind, error.field) == ("invalid", "size")
+
+
+def test_the_size_of_an_image_that_is_not_there_yet_is_not_told(seen: volume_seen.Seen) -> None:
+    seen.images["web1"] = {"error": "there is no /srv/a", "kind": "not_found"}
+    plan = planned(seen, image=Image("/srv/a", "/srv/a", "", "raw", ""))
+    assert plan.after == {"backend": "local", "image": "/srv/a", "snapshots": []}
+    assert plan.actions() == ["make volume web1 on local"]
+    assert [each.kind for each in plan.assumes] == ["not_found"]
 
 
 def test_an_unchanged_volume_has_no_steps(seen: volume_seen.Seen) -> None:
@@ -194,7 +203,7 @@ def test_a_volume_whose_backend_went_to_another_host_is_only_forgotten(seen: vol
 
 
 def test_it_is_not_forgotten_while_something_on_this_host_uses_it(seen: volume_seen.Seen) -> None:
-    standby(seen, web1={"label": None, "snapshots": [], "holder": HOLDER})
+    standby(seen, web1={"label": None, "snapshots": {}, "holder": HOLDER})
     assert refusal(seen, state="absent").kind == "in_use"
     standby(seen)
     seen.users = {"web1": {"m"}}
@@ -269,7 +278,7 @@ def test_the_diff_of_a_new_volume_is_its_configuration(seen: volume_seen.Seen) -
 
 @pytest.mark.parametrize("snapshots", [(), ("new",)])
 def test_a_move_deletes_the_snapshots_that_shall_not_be(seen: volume_seen.Seen, snapshots: tuple[str, ...]) -> None:
-    there(seen, snapshots=["old"])
+    there(seen, snapshots={"old": MIB})
     plan = planned(seen, backend="other", move=True, snapshots=snapshots)
     taken = [f"take the snapshot {each} of volume web1 on other" for each in snapshots]
     assert plan.actions()[:2] == ["delete the snapshot old of volume web1 on local", "move volume web1 on local away"]
@@ -290,10 +299,43 @@ def test_a_move_deletes_the_snapshots_that_shall_not_be(seen: volume_seen.Seen, 
 def test_a_move_loses_nothing_that_is_asked_for(
     seen: volume_seen.Seen, options: dict[str, t.Any], kind: str, field: str, hint: str
 ) -> None:
-    there(seen, snapshots=["old"])
+    there(seen, snapshots={"old": MIB})
     error = refusal(seen, backend="other", move=True, **options)
     assert (error.kind, error.field) == (kind, field)
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"restore": "short"}, MIB),
+        ({"restore": "short", "size": MIB // 2}, MIB // 2),
+        ({"restore": "short", "size": 4 * MIB}, 4 * MIB),
+        ({"restore": "long"}, 2 * MIB),
+        ({"restore": "long", "size": 4 * MIB}, 4 * MIB),
+        ({"restore": "long", "size": MIB, "shrink": True}, MIB),
+    ],
+)
+def test_a_restored_disk_has_the_size_of_the_item_or_room_for_the_snapshot(
+    seen: volume_seen.Seen, tmp_path: pathlib.Path, options: dict[str, t.Any], size: int
+) -> None:
+    there(seen, snapshots={"short": MIB // 2, "long": 2 * MIB})
+    seen.rows["web1"]["config"] = {"filesystem": {"type": "ext4"}}
+    plan = planned(seen, **options)
+    (step,) = plan.steps
+    assert isinstance(step, snapshot_steps.RestoreSnapshot)
+    assert (step.size, step.filesystem) == (size, "ext4")
+    assert plan.actions() == [f"restore the snapshot {options['restore']} of volume web1 on local, with {size} bytes"]
+    assert (plan.before["size"], plan.after["size"]) == (MIB, size)
+    assert committed(plan, tmp_path / "registry")["size"] == size
+
+
+def test_a_snapshot_is_not_cut_unless_that_is_asked_for(seen: volume_seen.Seen) -> None:
+    there(seen, snapshots={"long": 2 * MIB})
+    error = refusal(seen, restore="long", size=MIB)
+    assert (error.kind, error.field) == ("conflict", "size")
+    assert error.message == f"the snapshot long of volume web1 has {2 * MIB} bytes, {MIB} are asked for"
+    assert "shrink: true" in error.hint
 
 
 def test_a_backend_that_is_not_enabled_gets_no_volume(seen: volume_seen.Seen) -> None:

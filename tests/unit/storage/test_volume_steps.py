@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import pathlib
+import subprocess
 import threading
 import typing as t
 
@@ -20,6 +21,7 @@ from ansible_collections.microvm.host.plugins.module_utils._storage import (
     file_disks,
     making_steps,
     probe,
+    resize_steps,
     snapshot_steps,
     volume_steps,
 )
@@ -204,17 +206,18 @@ def steps(place: dict[str, t.Any]) -> dict[str, t.Any]:
     base = (place, "web1", UUID, False, 20)
     label = file_disks.read_label(place["path"], "web1")
     return {
-        "grow": volume_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
-        "shrink": volume_steps.ResizeVolume(*base, MIB, MIB // 2, None),
+        "grow": resize_steps.ResizeVolume(*base, MIB, 2 * MIB, None),
+        "shrink": resize_steps.ResizeVolume(*base, MIB, MIB // 2, None),
         "snapshot": snapshot_steps.TakeSnapshot(*base, "t", "abc"),
-        "restore": snapshot_steps.RestoreSnapshot(*base, "s", MIB, "abc"),
+        "longer": snapshot_steps.RestoreSnapshot(*base, "s", 2 * MIB, None, "abc"),
+        "restore": snapshot_steps.RestoreSnapshot(*base, "s", MIB, None, "abc"),
         "delete snapshot": snapshot_steps.DeleteSnapshot(*base, "s"),
         "delete": volume_steps.DeleteVolume(*base, False),
         "adopt": volume_steps.AdoptVolume(*base, label, "abc"),
     }
 
 
-KINDS = ["grow", "shrink", "snapshot", "restore", "delete snapshot", "delete", "adopt"]
+KINDS = ["grow", "shrink", "snapshot", "restore", "longer", "delete snapshot", "delete", "adopt"]
 
 
 @pytest.fixture
@@ -276,6 +279,27 @@ def test_shrinking_refuses_to_cut_data_off(changed: dict[str, t.Any]) -> None:
     assert content(changed) == before
     apply(steps(changed)["shrink"])
     assert len(bytes(content(changed)["web1.raw"])) == MIB // 2
+
+
+@pytest.mark.parametrize("inner", [None, "ext4"])
+def test_a_restored_disk_has_the_size_that_was_asked_for(made: dict[str, t.Any], inner: str | None) -> None:
+    """And so has the file system in it, which the snapshot had on a disk of another size."""
+    path = os.path.join(made["path"], "web1.raw")
+    os.truncate(path, 8 * MIB)
+    if inner:
+        subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
+    base = (made, "web1", UUID, False, 20)
+    apply(snapshot_steps.TakeSnapshot(*base, "s", "000"))
+    for size in (16 * MIB, 4 * MIB, 8 * MIB):
+        step = snapshot_steps.RestoreSnapshot(*base, "s", size, inner, "abc")
+        apply(step)
+        step.finish({})
+        assert os.path.getsize(path) == size
+        if inner:
+            with open(path, "rb") as disk:
+                superblock = disk.read(2048)[1024:]
+            blocks, power = (int.from_bytes(superblock[at : at + 4], "little") for at in (4, 24))
+            assert blocks << 10 + power == size
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "adopt"])

@@ -200,6 +200,40 @@ def test_a_snapshot_comes_back(hv1: Managed, checksum: str, made: list[str]) -> 
     assert gone.errors("volumes") == dict.fromkeys(backends, "not_found")
 
 
+def test_a_restored_disk_has_its_size_and_so_has_its_file_system(hv1: Managed, made: list[str]) -> None:
+    backends = {"restored": "local", "thin": "pool", "linear": FULL}
+    made += backends
+    inner = {"type": "ext4"}
+
+    def each(**more: Any) -> list[dict[str, Any]]:
+        return [{"name": name, "backend": backend, **more} for name, backend in backends.items()]
+
+    def sizes(answer: Answer, mebibytes: int) -> None:
+        """Of the disks and of what is in them, as the registry, the item and the disk tell."""
+        known = hv1.works("host_info").items("volumes")
+        for name, item in answer.items("volumes").items():
+            path = item["path"]
+            head = hv1.sh(f"e2fsck -fn {path} >/dev/null 2>&1 && dumpe2fs -h {path} 2>/dev/null").splitlines()
+            fields = dict(line.split(":", 1) for line in head if ":" in line)
+            inside = int(fields["Block count"]) * int(fields["Block size"])
+            assert (item["size"], known[name]["size"], inside) == (mebibytes << 20,) * 3
+
+    hv1.converges("storage_volume", volumes=each(size="8MiB", filesystem=inner))
+    grown = hv1.works("storage_volume", volumes=each(size="32MiB", snapshots=["short"]))
+    sizes(grown, 32)
+    sizes(hv1.works("storage_volume", volumes=each(restore="short")), 32)
+    same_again = hv1.works("storage_volume", volumes=each(size="32MiB", filesystem=inner))
+    assert not same_again.changed
+    hv1.works("storage_volume", volumes=each(snapshots=["short", "long"]))
+    hv1.works("storage_volume", volumes=each(size="16MiB", shrink=True))
+    cut = hv1.run(call("storage_volume", volumes=each(restore="long", size="16MiB")))[0]
+    assert cut.errors("volumes") == dict.fromkeys(backends, "conflict")
+    sizes(hv1.works("storage_volume", volumes=each(restore="long", size="16MiB", shrink=True)), 16)
+    sizes(hv1.works("storage_volume", volumes=each(restore="long")), 32)
+    sizes(hv1.works("storage_volume", volumes=each(restore="short", size="12MiB")), 12)
+    assert not hv1.works("storage_volume", volumes=each(size="12MiB", filesystem=inner)).changed
+
+
 def test_a_move_loses_nothing(hv1: Managed, checksum: str, made: list[str]) -> None:
     made += ["moved"]
     first, unasked = hv1.run(
