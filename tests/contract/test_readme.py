@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import KINDS
 from tests import demo
 from tests.contract import snapshot
-from tests.contract.controller import Controller, Task
+from tests.contract.controller import Controller
 from tests.gates.mirror import files_of
 from tests.gates.paths import BUILD, MIRROR, environment
 from tests.lab import Host, Lab, NfsServer, counts
@@ -272,13 +272,14 @@ def test_it_lists_all_that_it_puts_on_a_host(controller: Controller, lab: Lab, n
     assert {pattern for pattern in listed if not any(covers(pattern, path) for path in new - parents)} == set()
 
     done = controller.command(["ansible-playbook", "microvm.host.remove"])
-    assert done.returncode != 0 and "backend has 1 live volume(s)" in done.stdout, done.stdout
+    assert done.returncode != 0 and "hv1 has 1 volume(s): web1-data; nothing was removed" in done.stdout, done.stdout
     kept = snapshot.look(host)
-    assert list(kept.mounts.values()) == ["nas1:/export/rw"]
-    assert [row["name"] for row in kept.rows("volumes")] == ["web1-data"]
+    assert (kept.mounts, kept.luns) == (after.mounts, after.luns)
+    assert [kept.rows(table) for table in ("volumes", "machines")] == [
+        after.rows(table) for table in ("volumes", "machines")
+    ]
 
-    controller.run(Task("storage_volume", {"name": "web1-data", "state": "absent"}))
-    playbook(controller, "microvm.host.remove", "{}")
+    playbook(controller, "microvm.host.remove", json.dumps({"remove_volumes": "delete"}))
     bare = snapshot.look(host, exports)
     left = set(bare.files) - set(before.files)
     assert "empty directory `/var/lib/microvm/mounts`, and those of open-iscsi" in told and "local volumes" in told
