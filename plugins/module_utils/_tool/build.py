@@ -3,7 +3,7 @@
 """The host tool as bytes: one zipapp, made of the sources this very module runs from. Private to microvm.host.
 
 They are read through the loader, so it is the same from a payload (zipimport) and from plain files. Equal sources
-give equal bytes with one Python: nothing is compressed, times are fixed, files are sorted.
+give equal bytes with one Python from 3.11 on: nothing is compressed, times are fixed, files are sorted.
 
 Beside each source is what this Python has compiled of it: compiling takes most of the time of a short run, and each
 start of a machine has several. Another Python that finds it takes the source, as zipimport does by itself.

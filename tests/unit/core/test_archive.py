@@ -44,7 +44,7 @@ def test_each_file_is_compiled_once(tmp_path: Path, quick: str, times: int) -> N
     with zipfile.ZipFile(path, "w") as made:
         for name in files:
             made.writestr(name, "")
-    source = Path(archive.__file__).read_text().replace("from __future__ import annotations", "")
+    source = Path(archive.__file__).read_text()
     program = f"{source}\nimport types\narchive = types.SimpleNamespace(compile_once=compile_once)\n" if quick else ""
     program += PROGRAM.format(quick=quick)
     done = subprocess.run([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True, check=True)
