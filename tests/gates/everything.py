@@ -18,6 +18,10 @@ from tests.lab import counts
 
 CLOSING = re.compile(r"^\S.*?\d+ (of \d+ )?(checks |scenarios )?(passed|failed|exceptions)\b")
 """The line by which a gate closes, pytest's among them."""
+TELLING = re.compile(r"[\s|]*(FAILED |ERROR |fatal: |CRITICAL |E  +\w+(Error|Exception)\b|\S+ +FAILED )")
+"""The lines that tell what failed: pytest's, Ansible's, Molecule's, and those of our own tables."""
+TOLD = 15
+"""So many of a gate's last telling lines are said again at the end, which is all that some CI pages show."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: exit code, seconds, its closing lines."""
+    """What became of a stage: exit code, seconds, its closing lines, and those that tell what failed."""
 
     stage: Stage
     rc: int
     seconds: float
     closing: tuple[str, ...]
+    telling: tuple[str, ...]
 
 
 def commit() -> str:
@@ -78,7 +83,8 @@ def run(stage: Stage, alone: bool) -> Outcome:
     if not alone:
         print(f"\n===== {stage.name} =====\n{''.join(lines)}", end="", flush=True)
     closing = tuple(line.strip(" =\n") for line in lines if CLOSING.match(line))
-    return Outcome(stage, process.returncode, time.monotonic() - start, closing)
+    telling = tuple(line.rstrip()[:200] for line in lines if TELLING.match(line))[-TOLD:] if process.returncode else ()
+    return Outcome(stage, process.returncode, time.monotonic() - start, closing, telling)
 
 
 def run_round(stages: Sequence[Stage]) -> list[Outcome]:
@@ -98,6 +104,8 @@ def main() -> None:
         verdict = "ok" if outcome.rc == 0 else "FAILED"
         print(f"{outcome.stage.name:<10} {verdict:<7} {outcome.seconds:7.1f} s  {'; '.join(outcome.closing)}")
     print(counts.summary())
+    for outcome in outcomes:
+        print("".join(f"{outcome.stage.name}: {line}\n" for line in outcome.telling), end="")
     failed = [outcome.stage.name for outcome in outcomes if outcome.rc]
     passed = len(outcomes) - len(failed)
     print(f"{passed} of {len(outcomes)} gates passed in {time.monotonic() - start:.0f} s", flush=True)
