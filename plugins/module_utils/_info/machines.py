@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.microvm.host.plugins.module_utils._machines import machines, shares
+from ansible_collections.microvm.host.plugins.module_utils._machines import told
+from ansible_collections.microvm.host.plugins.module_utils._machines.seen import Seen, registered
 
 
 def gather(seconds: float) -> dict[str, list[dict[str, t.Any]]]:
@@ -14,13 +15,13 @@ def gather(seconds: float) -> dict[str, list[dict[str, t.Any]]]:
 
     Hypervisors are asked within ``seconds``.
     """
-    registered = machines.registered()
-    seen = machines.Seen(registered, seconds)
+    there = registered()
+    seen = Seen(there, seconds)
     return {
-        "machines": [dict(machines.described(seen.rows[name], seen), name=name) for name in registered],
+        "machines": [dict(told.machine(seen.rows[name], seen), name=name) for name in there],
         "machine_shares": [
-            dict(shares.described(name, share), name=name + shares.SEPARATOR + share["tag"], vm=name, tag=share["tag"])
-            for name in registered
+            dict(told.share(name, share), name=name + told.SEPARATOR + share["tag"], vm=name, tag=share["tag"])
+            for name in there
             for share in seen.rows[name]["config"]["shares"]
         ],
     }

@@ -85,8 +85,6 @@ def prepare(
     ``starts``: it is about to be started, and its volumes must be free. ``running``: the hypervisor that has them open
     now and will go on, or empty. ``taking``: what may be done about volumes of other hosts.
     """
-    from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
-
     parts = []
     if not running:
         seen.without(plan.name, places.holder(plan.name))
@@ -107,6 +105,8 @@ def prepare(
             part = _grown(plan, index, volume, seen, running) if grows else _planned(volume, seen, field)
             plan.steps += part.steps
             if row is None and starts and part.steps and not part.assumes:
+                from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
+
                 made = t.cast("locked_step.VolumeStep", part.steps[0]).uuid
                 plan.steps.append(
                     live_steps.RegisterVolume(volume.name, part.after["backend"], part.after["size"], made)

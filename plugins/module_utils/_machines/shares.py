@@ -15,16 +15,15 @@ from ansible_collections.microvm.host.plugins.module_utils._core import journal
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Plan
 from ansible_collections.microvm.host.plugins.module_utils._host import names
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import definition, machines, overlays, places
+from ansible_collections.microvm.host.plugins.module_utils._machines import definition, machines, overlays, places, told
 from ansible_collections.microvm.host.plugins.module_utils._machines.definition import Config
+from ansible_collections.microvm.host.plugins.module_utils._machines.seen import Seen as Machines
+from ansible_collections.microvm.host.plugins.module_utils._machines.wanted import Wanted as Machine
 from ansible_collections.microvm.host.plugins.module_utils._shares import definition as shares
 
 if t.TYPE_CHECKING:
     from ansible_collections.microvm.host.plugins.module_utils._core.journal import Kinds
     from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
-
-SEPARATOR = ":"
-"""Between machine and tag in the name of a share; neither can have one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Seen:
     """
 
     def __init__(self, wanted: t.Sequence[Wanted]) -> None:
-        self.machines = machines.Seen(each.vm for each in wanted)
+        self.machines = Machines(each.vm for each in wanted)
         self.rows = dict(self.machines.rows)
         self.unsettled = {row["name"] for row in journal.left_open() if row["resource"] == machines.Machines.name}
 
@@ -81,7 +80,7 @@ class Shares:
                 raise HostError("invalid", "%ssource is required" % prefix, hint, field=prefix + "source")
             share = shares.asked(item, prefix, places.directory(vm))
         tag = share["tag"] if share else names.name(item["tag"], prefix + "tag", shares.LONGEST_TAG["virtiofs"])
-        return Wanted(vm + SEPARATOR + tag, item["state"], seconds, prefix, vm, tag, share)
+        return Wanted(vm + told.SEPARATOR + tag, item["state"], seconds, prefix, vm, tag, share)
 
     def together(self, wanted: t.Sequence[Wanted]) -> None:
         """See Resource."""
@@ -92,7 +91,7 @@ class Shares:
 
     def removal(self, name: str) -> Wanted:
         """See Resource."""
-        vm, dummy, tag = name.partition(SEPARATOR)
+        vm, dummy, tag = name.partition(told.SEPARATOR)
         return Wanted(name, "absent", 60, "", vm, tag, None)
 
     def observe(self, wanted: t.Sequence[Wanted]) -> Seen:
@@ -119,7 +118,7 @@ class Shares:
             overlays.refuse_unfounded(config["overlays"], config["shares"], "")
         except HostError as error:
             raise error.in_field(wanted.prefix + "tag") from None
-        machine = machines.Wanted(wanted.vm, "present", wanted.timeout, wanted.prefix, config, prepares=False)
+        machine = Machine(wanted.vm, "present", wanted.timeout, wanted.prefix, config, prepares=False)
         plan = self.machines.plan(machine, seen.machines)
         seen.machines.rows[wanted.vm] = {**row, "config": config}
         for step in plan.steps:
@@ -152,7 +151,7 @@ class Shares:
         row = seen.rows.get(wanted.vm)
         if row:
             found["restart_required"] = seen.machines.outdated(wanted.vm, row["config"])
-        return dict(found, **described(wanted.vm, share)) if share else found
+        return dict(found, **told.share(wanted.vm, share)) if share else found
 
     def remarks(self, wanted: Wanted, seen: Seen) -> list[str]:
         """See Resource."""
@@ -161,12 +160,3 @@ class Shares:
     def kinds(self) -> Kinds:
         """See Resource."""
         return self.machines.kinds()
-
-
-def described(vm: str, share: shares.Share) -> dict[str, t.Any]:
-    """What is told of a registered share, without machine and tag."""
-    found = {key: share[key] for key in ("proto", "source", "mount_point", "read_only")}
-    if share["proto"] == "virtiofs":
-        found["unit"] = places.fs_unit(vm, share["tag"]) + ".socket"
-        found["socket"] = places.share_socket(vm, share["tag"])
-    return found

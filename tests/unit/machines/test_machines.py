@@ -18,6 +18,7 @@ from ansible_collections.microvm.host.plugins.module_utils._core.resource import
 from ansible_collections.microvm.host.plugins.module_utils._host import command, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import disks, machines, made_steps, places
+from ansible_collections.microvm.host.plugins.module_utils._machines.wanted import Wanted
 from tests.unit.machines.given import asked
 
 
@@ -102,11 +103,11 @@ def test_a_machine_that_moves_here_gets_no_empty_directory(host: pathlib.Path, m
     there = {"tag": "all", "source": str(host), "proto": "9p"}
     qemu = {"binary": str(host / "qemu"), "hypervisor": "qemu", "accelerator": "tcg"}
     config = asked(kernel="/nowhere", shares=[there, made], **qemu)
-    wanted = machines.Wanted("web1", "present", 5, "machines[0].", config)
+    wanted = Wanted("web1", "present", 5, "machines[0].", config)
     moving = dataclasses.replace(wanted, taking=disks.Taking(True))
     home = host / "machines/web1/home"
 
-    def sources(each: machines.Wanted, path: str = str(host)) -> list[str]:
+    def sources(each: Wanted, path: str = str(host)) -> list[str]:
         tool = types.SimpleNamespace(planned=lambda: ("", "", []), KINDS={})
         whole = machines.Machines(lambda: t.cast("Tool", tool))
         seen = whole.observe([each])
