@@ -250,15 +250,17 @@ class Host:
         return self.ssh("journalctl -b --no-pager -o short-monotonic", timeout=timeout).stdout
 
 
+PATIENCE = 60
+"""Seconds for which a host may be silent before ssh gives it up: many of them share few cores."""
 SSH_OPTIONS = (
     "BatchMode=yes",
     "StrictHostKeyChecking=no",
     "UserKnownHostsFile=/dev/null",
     "GlobalKnownHostsFile=/dev/null",
     "LogLevel=ERROR",
-    "ConnectTimeout=10",
+    f"ConnectTimeout={PATIENCE}",
     "ServerAliveInterval=5",
-    "ServerAliveCountMax=4",
+    f"ServerAliveCountMax={PATIENCE // 5}",
     "ControlMaster=auto",
     "ControlPersist=600",
 )

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.lab import host as hosts
 from tests.lab import images
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def _host(host: Host) -> dict[str, Any]:
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(images.KEY),
         "ansible_ssh_common_args": shlex.join(options),
+        "ansible_ssh_timeout": hosts.PATIENCE,
         "ansible_python_interpreter": "/usr/bin/python3",
         "lab_address6": host.address6,
     }
