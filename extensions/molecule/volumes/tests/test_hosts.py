@@ -156,6 +156,11 @@ def test_what_a_host_leaves_that_loses_power_is_an_orphan_and_can_be_adopted(hv1
         assert hv2.sh(f"head -c 4 {path}") == "kept"
     finally:
         hv1.host.boot()
+
+    def status() -> str:
+        return str(hv1.works("host_info", refresh=True).items("backends")["pool"]["status"])
+
+    wait_until(lambda: status() == "standby", 60, "the lost host to be logged in again, after its boot")
     lost = [{"name": name, "state": "absent"} for name in ("hv1-data", "logical")]
     forgotten = hv1.works("storage_volume", volumes=lost).items("volumes")
     assert forgotten["hv1-data"]["actions"] == ["forget volume hv1-data, which is that of hv2 now"]
