@@ -36,6 +36,7 @@ LUN: Arguments = {
     "timeout": 40,
 }
 ABSENT: Arguments = {"name": "lun", "state": "absent"}
+OUT: Arguments = {"name": "lun", "state": "logged_out"}
 ROTATED = "lab-secret-24"
 SHARE = 6
 """A sample has as many kill points of LUNs as one of all else divided by this."""
@@ -104,7 +105,7 @@ class Operation:
 OPERATIONS = (
     Operation("format and log in", None, LUN, ABSENT),
     Operation("rotate", LUN, {**LUN, "password": ROTATED}, ABSENT),
-    Operation("log out", LUN, {"name": "lun", "state": "logged_out"}, LUN),
+    Operation("log out", LUN, OUT, LUN),
     Operation("remove", LUN, ABSENT, LUN),
 )
 
@@ -235,6 +236,26 @@ def test_power_lost_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:
     rig.host.boot()
     rig.start()
     forgotten(rig, san)
+
+
+def test_a_record_that_power_loss_left_empty_is_made_again(rig: Rig, san: IscsiServer) -> None:
+    """Whoever made it: open-iscsi syncs none, and can neither write nor delete an empty one."""
+    fresh(rig, san)
+    lun = {**LUN, "portal": san.address}
+    new = f"iscsiadm --mode node --targetname {LUN['iqn']} --portal {san.address},1 --op"
+    empty = f": > /var/lib/iscsi/nodes/{LUN['iqn']}/{san.address},3260,1/default"
+    rig.host.ssh(f"{new} new && {empty}")
+    assert "database failure" in rig.host.ssh(f"{new} new", check=False).stderr
+    assert "No records found" in rig.host.ssh(f"{new} delete", check=False).stderr
+    for given in (None, lun, OUT):
+        if given:
+            run(rig, given)
+            rig.host.ssh(empty)
+        assert run(rig, lun)["result"]["changed"] is True, given
+        assert run(rig, lun)["result"]["changed"] is False, given
+    rig.host.ssh(empty)
+    run(rig, ABSENT)
+    assert left(rig) == CLEAN
 
 
 def test_a_server_that_dies_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:

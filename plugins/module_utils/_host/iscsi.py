@@ -219,6 +219,20 @@ def settings(text: str) -> Settings:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
+def whole(text: str) -> bool:
+    """Whether a node record has its content. open-iscsi syncs none: power that is lost soon after leaves an empty file.
+
+    open-iscsi (2.1.11) cannot make that record then ("iSCSI database failure"), and finds none to delete.
+    """
+    return "node.name" in settings(text)
+
+
+def _remove_torn(target: str, address: str, port: int) -> None:
+    path = record(target, address, port)
+    if path is not None and not whole(files.text_of(path) or ""):
+        files.remove(path)
+
+
 def changed(text: str, wanted: Settings) -> str:
     """A record with other settings: an empty one removes the line, as iscsiadm does."""
     left = dict(wanted)
@@ -237,7 +251,8 @@ def changed(text: str, wanted: Settings) -> str:
 
 
 def new_record(target: str, address: str, port: int, tag: int) -> str:
-    """Make a record with the defaults of this host's open-iscsi, and return its path."""
+    """Make a record with the defaults of this host's open-iscsi, and return its path. One that is not whole goes."""
+    _remove_torn(target, address, port)
     command.run([*_node(target, address, port, tag), "--op", "new"], COMMAND_SECONDS, writes=True)
     path = record(target, address, port)
     if path is None:
@@ -246,7 +261,8 @@ def new_record(target: str, address: str, port: int, tag: int) -> str:
 
 
 def remove_record(target: str, address: str, port: int, tag: int) -> None:
-    """Remove a record; nothing to do when there is none (iscsiadm's code 21)."""
+    """Remove a record, whole or not; nothing to do when there is none (iscsiadm's code 21)."""
+    _remove_torn(target, address, port)
     command.run([*_node(target, address, port, tag), "--op", "delete"], COMMAND_SECONDS, writes=True, ok=(0, 21))
 
 

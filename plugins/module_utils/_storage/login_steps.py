@@ -99,9 +99,10 @@ class WriteRecord(Step):
             where = (self.asked["iqn"], known["address"], known["port"])
             path = iscsi.record(*where)
             files.make_directories(credentials.DIRECTORY, credentials.DIRECTORY_MODE)
-            before = files.text_of(path) if path else None
-            files.write(self._backup, os.fsencode(before or ""), 0o600, self.nonce)
-            if path is None:
+            before = files.text_of(path) or "" if path else ""
+            kept = before if iscsi.whole(before) else ""
+            files.write(self._backup, os.fsencode(kept), 0o600, self.nonce)
+            if path is None or not kept:
                 path = iscsi.new_record(*where, known["tag"])
             text = files.text_of(path) or ""
             wanted = iscsi_lvm.settings(self.asked, proof)
