@@ -175,7 +175,7 @@ def test_a_lun_in_use_gets_its_new_secret_when_it_is_free(rotation: Rotation, vo
     assert len(secret) == 16
     assert session(owner, HOST) == before, "the machine's session is left alone"
     assert session(other, HOST)[1] == secret, "nothing uses it on standby"
-    owner.sh(f"printf kept | dd of={path} bs=512 conv=sync oflag=direct status=none")
+    owner.sh(f"printf kept | dd of={path} bs=512 conv=sync,fsync oflag=direct status=none")
     waits = owner.works("storage_backend", **rotation.item(HOST))
     assert (waits.changed, waits.result["backend"]["pending_login"]) == (False, ["v"])
     owner.sh("systemctl stop holder")

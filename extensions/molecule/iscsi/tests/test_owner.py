@@ -87,14 +87,16 @@ def test_a_host_that_died_is_taken_over_from_and_comes_back_on_standby(pair: Pai
     for name in KEPT:
         owner.works("storage_volume", name=name, backend="san", size="8M")
     disk = group.make("v", "8M")
-    owner.sh(f"printf kept | dd of={disk} bs=512 conv=sync oflag=direct status=none")
+    owner.sh(f"printf kept | dd of={disk} bs=512 conv=sync,fsync oflag=direct status=none")
     owner.host.kill()
-    taken = other.works("storage_backend", **{**asked.san, "takeover": group.owner})
-    assert taken.changed and "destroy" in taken.warnings
-    mine = taken.result["backend"]
-    assert mine["owner"].startswith(f"{other.name}.")
-    assert other.sh(f"head -c 4 {disk}") == "kept"
-    owner.host.boot()
+    try:
+        taken = other.works("storage_backend", **{**asked.san, "takeover": group.owner})
+        assert taken.changed and "destroy" in taken.warnings
+        mine = taken.result["backend"]
+        assert mine["owner"].startswith(f"{other.name}.")
+        assert other.sh(f"head -c 4 {disk}") == "kept"
+    finally:
+        owner.host.boot()
     wait_until(lambda: statuses(asked.run(owner))["san"] == "standby", 60, "the former owner to be on standby")
     assert owner.sh("ls /dev/mapper").split() == ["control"]
     assert "vg_san" not in owner.sh("lvm vgs --noheadings -o vg_name 2>/dev/null", check=False)

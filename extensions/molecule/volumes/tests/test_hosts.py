@@ -111,7 +111,7 @@ def test_a_holder_that_was_cut_off_is_stopped_when_another_has_taken_over(hv1: M
 
 def test_a_group_that_was_taken_over_stops_who_held_its_disks(hv1: Managed, hv2: Managed) -> None:
     made = hv1.works("storage_volume", name="logical", backend="pool", size="8MiB").result["volume"]
-    hv1.sh(f"printf kept | dd of={made['path']} bs=512 conv=sync oflag=direct status=none")
+    hv1.sh(f"printf kept | dd of={made['path']} bs=512 conv=sync,fsync oflag=direct status=none")
     pid = hold(hv1, "logical")
     used, info = hv1.run(
         call("storage_volume", name="logical", state="absent"),
