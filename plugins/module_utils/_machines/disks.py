@@ -163,13 +163,14 @@ def _grown(plan: Plan, index: int, volume: Volume, seen: volume_seen.Seen, runni
     if size < row["size"]:
         text = "volume %s has %d bytes, %d are asked for" % (volume.name, row["size"], size)
         raise HostError("conflict", text, "a disk is made smaller by storage_volume only", field=volume.prefix + "size")
+    volume_refusals.down(seen, row["backend"], "grow volume %s" % volume.name)
+    volume_refusals.gone(volume.name, row, seen.at(row["backend"], volume.name))
+    volume_refusals.too_large(volume, seen, row["backend"], size)
     beside = seen.store(row["backend"])
-    file = bool(beside.lock_for(volume.name))
     part = Plan(volume.name, {"size": row["size"]}, {"size": size})
-    if not file:
-        part.steps += beside.resize(volume.name, row["uuid"], (row["size"], size), None, False, plan.seconds)
-    path = beside.disk(volume.name)
-    part.steps.append(live_steps.GrowDisk(plan.name, running, "disk%d" % index, path, size, file))
+    part.steps += beside.lengthen(volume.name, row["uuid"], (row["size"], size), plan.seconds)
+    told = (plan.name, running, "disk%d" % index, beside.disk(volume.name), size)
+    part.steps.append(live_steps.TellGuest(*told))
 
     def commit(connection: sqlite3.Connection, known: Known) -> None:
         connection.execute("UPDATE volumes SET size = ? WHERE name = ?", (size, volume.name))

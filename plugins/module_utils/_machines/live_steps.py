@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 
 from ansible_collections.microvm.host.plugins.module_utils._core import registry
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
-from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline, files
+from ansible_collections.microvm.host.plugins.module_utils._host import command, deadline
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
 from ansible_collections.microvm.host.plugins.module_utils._machines import control, places, stop, unit
 
@@ -90,34 +89,20 @@ class RegisterVolume(Step):
 
 
 @dataclasses.dataclass(frozen=True)
-class GrowDisk(Step):
-    """A disk of a running machine has ``size`` bytes from now on, and its guest knows. ``file``: it is a file.
-
-    Not taken back by an undo: the guest may use it already. The registry then still has the size before, and the next
-    run goes on.
-    """
+class TellGuest(Step):
+    """A disk of a running machine has ``size`` bytes from now on, and its guest knows. There is no way back."""
 
     name: str
     kind: str
     disk: str
     path: str
     size: int
-    file: bool
 
     def describe(self) -> str:
-        return "grow %s of the running machine %s to %d bytes" % (self.disk, self.name, self.size)
+        return "tell the machine %s that its %s has %d bytes" % (self.name, self.disk, self.size)
 
-    def apply(self, known: Known) -> deadline.Child:
-        return deadline.Child(lambda send: self._grow(), unit.ORDER_SECONDS, "growing %s" % self.path)
-
-    def _grow(self) -> Known:
-        try:
-            if self.file and os.stat(self.path).st_size < self.size:
-                os.truncate(self.path, self.size)
-        except OSError as error:
-            raise files.from_os(error, "growing %s" % self.path) from None
+    def apply(self, known: Known) -> None:
         control.connect(self.kind, places.control_socket(self.name)).grow_disk(self.disk, self.path, self.size)
-        return {}
 
 
 @dataclasses.dataclass(frozen=True)

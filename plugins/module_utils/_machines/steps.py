@@ -18,7 +18,7 @@ KINDS: dict[str, type[Step]] = {
         start_steps.StartMachine,
         live_steps.PauseMachine,
         live_steps.RegisterVolume,
-        live_steps.GrowDisk,
+        live_steps.TellGuest,
         live_steps.SetBalloon,
         made_steps.RemoveMachine,
         Record,

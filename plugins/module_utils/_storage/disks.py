@@ -113,6 +113,9 @@ class Disks(t.Protocol):
     def resize(self, disk: str, size: int, progress: deadline.Progress) -> None:
         """Make it longer, by zeros, or shorter."""
 
+    def lengthen(self, disk: str, size: int, progress: deadline.Progress) -> None:
+        """Make it longer, by zeros, while a virtual machine has it open; nothing to do when it is as long."""
+
     def half_grown(self, disk: str) -> bool:
         """Whether a ``resize`` to more did not come to its end: what is behind the old end is nothing then."""
 

@@ -200,6 +200,16 @@ class FileDisks:
             os.ftruncate(descriptor, size)
             os.fsync(descriptor)
 
+    def lengthen(self, disk: str, size: int, progress: deadline.Progress) -> None:
+        """See Disks. Also one that is as long is synced: a run that was killed may have made it that."""
+        descriptor = os.open(self.path(disk), OLD)
+        try:
+            if copy.size_of(descriptor) < size:
+                os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def half_grown(self, disk: str) -> bool:
         """See Disks: it is at once."""
         return False
@@ -220,6 +230,9 @@ class FileDisks:
             os.close(os.open(self.path(hidden) + MADE, NEW, 0o600))
         os.rename(self.path(hidden), self.path(disk))
         files.sync_directory(os.path.dirname(self.path(disk)))
+        if not self.place.get("syncs_directories", True):
+            with contextlib.suppress(PermissionError):  # an image is frozen; one that is gone is made again
+                files.sync(self.path(disk))
 
     def proven(self, hidden: str, disk: str) -> bool:
         """See Disks."""
@@ -230,14 +243,17 @@ class FileDisks:
         files.remove(self.path(hidden) + MADE)
 
     def remove(self, *disks: str) -> None:
-        """See Disks."""
+        """See Disks. What a power loss brought back would take room, and nobody would look for it."""
+        folders = set()
         for disk in disks:
-            files.remove(self.path(disk))
+            if files.remove(self.path(disk)):
+                folders.add(os.path.dirname(self.path(disk)))
+        for folder in folders:
+            files.sync_directory(folder)
 
     def forget(self, volume: str, disk: str) -> None:
         """See Disks."""
         self.remove(*self.snapshots(volume), disk, volume + LABEL)
-        files.sync_directory(self.top)
 
     def written(self, disk: str) -> int:
         """See Disks."""

@@ -36,6 +36,8 @@ class FileStore(Store):
             "path": self.path,
             "marker": self.row["uuid"],
             "crosses": "external" not in able or "multi_host" in able,
+            # Linux' CIFS client does nothing (cifs_dir_fsync); a file that is flushed takes its name along.
+            "syncs_directories": self.row["kind"] != "smb",
         }
 
     def looks(self, names: t.Sequence[str], everything: bool) -> Look:

@@ -69,7 +69,7 @@ class VolumeStep(Step):
         patience: float,
     ) -> None:
         """Do something with the lock of the volume."""
-        with self._entered(progress):
+        with self.entered(progress):
             lock = self.lease()
             lock.take(takeover, patience)
             try:
@@ -79,8 +79,8 @@ class VolumeStep(Step):
                 lock.release(forget=not self.disks.claimed(self.name))
 
     @contextlib.contextmanager
-    def _entered(self, progress: deadline.Progress) -> t.Iterator[None]:
-        """On the backend that is meant and no other; what fails there names the volume."""
+    def entered(self, progress: deadline.Progress) -> t.Iterator[None]:
+        """Be on the backend that is meant and no other; what fails there names the volume."""
         try:
             with self.disks.entered(progress, self.seconds):
                 yield
@@ -112,7 +112,7 @@ class VolumeStep(Step):
                 self.take_back()
 
         def needed(progress: deadline.Progress) -> bool:
-            with self._entered(progress):
+            with self.entered(progress):
                 return self._goes_on() or self.left()
 
         self._afterwards(take_back, needed)

@@ -336,6 +336,11 @@ class LvmDisks:
             self._change("lvchange", "--deltag", growing, self._at(disk))
             self._note(disk, tags=tuple(tag for tag in self._volume(disk).tags if tag != growing))
 
+    def lengthen(self, disk: str, size: int, progress: deadline.Progress) -> None:
+        """See Disks."""
+        if self.size(disk) < size:
+            self.resize(disk, size, progress)
+
     def half_grown(self, disk: str) -> bool:
         """See Disks."""
         return GROWING in lvm.tagged(self._volume(disk).tags)

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 microvm.host contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The step that makes a disk longer or shorter, with the file system in it. Private to microvm.host."""
+"""The steps that make a disk longer or shorter, with the file system in it. Private to microvm.host."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import typing as t
 
 from ansible_collections.microvm.host.plugins.module_utils._core.plan import Known, Step
 from ansible_collections.microvm.host.plugins.module_utils._host import copy, deadline, diskfs
@@ -84,5 +85,44 @@ class ResizeVolume(VolumeStep):
         self.disks.resize(self.data, self.before, deadline.Progress(lambda *dummy: None))
 
 
-KINDS: dict[str, type[Step]] = {ResizeVolume.__name__: ResizeVolume}
+@dataclasses.dataclass(frozen=True)
+class LengthenVolume(VolumeStep):
+    """To ``after`` bytes, more than ``before``, under a machine of this host that has it open, and so its lock.
+
+    An undo takes back what no guest can have seen yet. A disk that is whole stays as long as it is: the registry has
+    the size before, and the next run goes on.
+    """
+
+    before: int
+    after: int
+
+    def describe(self) -> str:
+        return "grow %s to %d bytes" % (self.what, self.after)
+
+    def apply(self, known: Known) -> deadline.Child:
+        return self.child(self._lengthen, "growing")
+
+    def locked(
+        self,
+        work: t.Callable[[deadline.Progress, Lease], None],
+        progress: deadline.Progress,
+        takeover: bool,
+        patience: float,
+    ) -> None:
+        """The machine has the lock; of runs of this collection there is one, which has the name."""
+        with self.entered(progress):
+            work(progress, self.lease())
+
+    def _lengthen(self, progress: deadline.Progress, lease: Lease) -> None:
+        self.refuse_other()
+        self.disks.lengthen(self.data, self.after, progress)
+
+    def left(self) -> bool:
+        return not self.foreign() and self.disks.there(self.data) and self.disks.half_grown(self.data)
+
+    def take_back(self) -> None:
+        self.disks.resize(self.data, self.before, deadline.Progress(lambda *dummy: None))
+
+
+KINDS: dict[str, type[Step]] = {kind.__name__: kind for kind in (ResizeVolume, LengthenVolume)}
 """By the names in the journal."""

@@ -140,6 +140,12 @@ class Store:
 
         return [resize_steps.ResizeVolume(self.place, name, uuid, takeover, seconds, *sizes, filesystem)]
 
+    def lengthen(self, name: str, uuid: str, sizes: tuple[int, int], seconds: float) -> list[Step]:
+        """From the first size to the second, which is larger, under the machine that has its lock."""
+        from ansible_collections.microvm.host.plugins.module_utils._storage import resize_steps
+
+        return [resize_steps.LengthenVolume(self.place, name, uuid, False, seconds, *sizes)]
+
     def snapshot(self, name: str, uuid: str, snapshot: str, takeover: bool, seconds: float) -> list[Step]:
         """Keep the disk as it is now."""
         from ansible_collections.microvm.host.plugins.module_utils._storage import snapshot_steps

@@ -97,7 +97,10 @@ def test_growth(folder: pathlib.Path) -> None:
     made(folder, "web1-root")
     config = asked(root={"size": "2M"})
     assert planned(config).actions() == [f"grow volume web1-root on local to {2 * MIB} bytes"]
-    assert planned(config, False, "qemu").actions() == [f"grow disk0 of the running machine web1 to {2 * MIB} bytes"]
+    assert planned(config, False, "qemu").actions() == [
+        f"grow volume web1-root on local to {2 * MIB} bytes",
+        f"tell the machine web1 that its disk0 has {2 * MIB} bytes",
+    ]
     with pytest.raises(HostError, match="524288 are asked for"):
         planned(asked(root={"size": "512K"}), False, "qemu")
 

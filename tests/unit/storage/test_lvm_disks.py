@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.microvm.host.plugins.module_utils._host import command, copy, deadline, diskfs, iscsi, lvm
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
+from ansible_collections.microvm.host.plugins.module_utils._host.lease import Lease
 from ansible_collections.microvm.host.plugins.module_utils._storage import (
     lvm_disks,
     lvm_store,
@@ -360,6 +361,36 @@ def test_killed_before_any_program_it_is_undone(changed: FakeLvm, image: dict[st
         assert at > 1 or kind == "adopt"
         return
     pytest.fail("no end in 30 calls")
+
+
+def test_a_disk_grows_under_the_machine_that_has_it_open_and_locked(changed: FakeLvm) -> None:
+    """And what was cut off is taken back while the machine runs, so that no guest sees what was another's."""
+    step = resize_steps.LengthenVolume(place(changed), "web1", UUID, False, 20, 2 * EXTENT, 3 * EXTENT)
+    holder = Lease(os.path.join(lvm_disks.LOCKS, "san1"), "web1", "machine web1", "other000", True)
+    holder.take()
+    changed.report = {"report": [dict(RECORDED["report"][0], lv=[{**RECORDED["report"][0]["lv"][0]}])]}
+    changed.report["report"][0]["lv"][0]["lv_device_open"] = "open"  # the template of all
+    before = content(changed)
+    for at in range(1, 30):
+        changed.before = Fuse(at)
+        child = step.apply({})
+        deadline.wait_any([child])
+        changed.before = lambda argv: None
+        try:
+            child.result()
+        except HostError as error:
+            assert error.kind == "interrupted"
+            step.undo({})
+            assert content(changed) == before, at
+            continue
+        break
+    assert at > 1
+    assert data(changed, "web1") == before["web1"][0] + bytes(EXTENT)
+    after = content(changed)
+    step.undo({})
+    apply(step)
+    assert content(changed) == after, "what the guest may use already stays, and the next run has nothing to do"
+    holder.release()
 
 
 def test_a_look_tells_of_volumes_snapshots_and_images(changed: FakeLvm, image: dict[str, t.Any]) -> None:

@@ -281,6 +281,22 @@ def test_shrinking_refuses_to_cut_data_off(changed: dict[str, t.Any]) -> None:
     assert len(bytes(content(changed)["web1.raw"])) == MIB // 2
 
 
+def test_a_disk_grows_under_the_machine_that_has_it_locked(changed: dict[str, t.Any]) -> None:
+    path = os.path.join(changed["path"], "web1.raw")
+    holder = lease.Lease(os.path.join(changed["path"], file_disks.LOCKS), "web1", "machine web1", "other000", True)
+    holder.take()
+    step = resize_steps.LengthenVolume(changed, "web1", UUID, False, 20, MIB, 2 * MIB)
+    for dummy in range(2):
+        apply(step)
+        step.undo({})
+        assert os.path.getsize(path) == 2 * MIB, "the guest may use it already"
+    apply(dataclasses.replace(step, after=MIB))
+    assert os.path.getsize(path) == 2 * MIB, "it is never made shorter"
+    with pytest.raises(HostError, match="is now that of"):
+        apply(dataclasses.replace(step, uuid=OTHER))
+    holder.release()
+
+
 @pytest.mark.parametrize("inner", [None, "ext4"])
 def test_a_restored_disk_has_the_size_that_was_asked_for(made: dict[str, t.Any], inner: str | None) -> None:
     """And so has the file system in it, which the snapshot had on a disk of another size."""

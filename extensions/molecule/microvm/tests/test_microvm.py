@@ -21,11 +21,16 @@ from tests.machines import guests
 MACHINE: dict[str, Any] = yaml.safe_load(Path(__file__).parents[1].joinpath("converge.yml").read_text())[-1]["vars"][
     "web1"
 ]
-GROWN = {**MACHINE, "root": {"size": "12MiB", "backend": "nas"}}
+GROWN = {
+    **MACHINE,
+    "root": {"size": "12MiB", "backend": "nas"},
+    "disks": [{**disk, "size": "8MiB"} for disk in MACHINE["disks"]],
+}
 TOY = {"name": "toy1", "kernel": guests.TOY, "memory": "64MiB", "wait_for": "TOY-GUEST-READY"}
 ROOT = "/var/lib/microvm/mounts/nas-*/web1-root.raw"
 SIZES = {"root": 16384, "office": 8192, "san": 8192, "local": 8192, "upper": 8192}
 """Sectors of its disks, which are on four kinds of backend; the guest writes to all but the last as they are."""
+GROWN_SIZES = {**dict.fromkeys(SIZES, 16384), "root": 24576}
 LATE_SECONDS = 60
 """How long after the host its NFS server comes."""
 BOOT_SECONDS = 300
@@ -71,10 +76,10 @@ def left_on(host: Managed) -> str:
     return text
 
 
-def disks(root: int = SIZES["root"]) -> set[str]:
-    """What the guest says of its disks; ``root``: sectors of the first."""
-    sizes = {**SIZES, "root": root}.items()
-    return {f"GUEST-DISK vd{letter} {serial} {size}" for letter, (serial, size) in zip("abcde", sizes, strict=True)}
+def disks(sizes: dict[str, int]) -> set[str]:
+    """What the guest says of disks with these sectors."""
+    named = zip("abcde", sizes.items(), strict=True)
+    return {f"GUEST-DISK vd{letter} {serial} {size}" for letter, (serial, size) in named}
 
 
 def test_the_guest_has_what_its_machine_says(hv1: Managed, up: int) -> None:
@@ -88,7 +93,7 @@ def test_the_guest_has_what_its_machine_says(hv1: Managed, up: int) -> None:
     assert "GUEST-REFUSED /images" in lines, "a guest that mounts it writable can write"
     assert "GUEST-READS /writable hello from the host" in lines and "GUEST-WROTE /writable" in lines
     assert hv1.sh("ls /srv/files/images").split() == ["guest.sh", "hello"]
-    assert disks() <= set(lines)
+    assert disks(SIZES) <= set(lines)
     (web,) = hv1.works("host_info").result["machines"]
     assert (web["status"], web["accelerator"]) == ("running", "tcg")
     assert web["volumes"] == [f"web1-{serial}" for serial in SIZES]
@@ -116,7 +121,7 @@ def test_what_it_has_is_not_taken_away_under_it(hv1: Managed, hv2: Managed, up: 
     assert info.result["machines"] == []
 
 
-def test_its_disk_grows_and_the_guest_knows(hv1: Managed, up: int) -> None:
+def test_its_disks_grow_and_the_guest_knows(hv1: Managed, up: int) -> None:
     grown, again, faster, info, back = hv1.run(
         call("microvm", **GROWN),
         call("microvm", check=True, **GROWN),
@@ -127,7 +132,10 @@ def test_its_disk_grows_and_the_guest_knows(hv1: Managed, up: int) -> None:
     assert [each.changed for each in (grown, again, faster, back)] == [True, False, True, True]
     assert [each.result["machine"]["restart_required"] for each in (grown, faster, back)] == [False, True, False]
     assert info.items("machines")["web1"]["restart_required"]
-    wait_until(lambda: "[vda] new size: 24576 512-byte" in hv1.sh(f"cat {CONSOLE}"), 60, "the guest to see it")
+    told = [
+        f"[vd{letter}] new size: {size} 512-byte" for letter, size in zip("abcde", GROWN_SIZES.values(), strict=True)
+    ]
+    wait_until(lambda: all(text in hv1.sh(f"cat {CONSOLE}") for text in told), 60, "the guest to see them")
 
 
 def test_a_root_is_on_any_kind_and_stays_when_its_machine_goes(hv1: Managed) -> None:
@@ -187,7 +195,7 @@ def test_it_comes_back_by_itself_when_virtiofsd_was_killed_and_its_locks_are_los
     for ends in ("stop", "kill --kill-whom=main --signal=KILL", "kill --signal=KILL"):
         old = hypervisor(hv1)
         hv1.sh(f"systemctl {ends} microvm-lock@web1.service")
-        hv1.sh(f"timeout 10 tail -f /dev/null --pid {old}")  # without its locks it is killed at once
+        hv1.sh(f"timeout 45 tail -f /dev/null --pid {old}")  # without its locks it is killed at once
         wait_until(lambda old=old: hypervisor(hv1) not in (0, old), 60, "systemd to start it again", interval=1)
         hv1.sh("systemctl is-active microvm-lock@web1.service")
     assert "GUEST-WROTE /home" in wait_boot(hv1, up + 1)
@@ -207,7 +215,7 @@ def test_it_stops_and_comes_back_with_the_host_also_when_its_storage_is_late(
     nas.join()
     lines = wait_boot(hv1, up + 1)
     assert lines.count(left) == len(SIZES) - 1, "a disk is another one"
-    assert disks(24576) <= set(lines)
+    assert disks(GROWN_SIZES) <= set(lines)
     assert "GUEST-FINDS /home/back" in lines and "GUEST-FINDS /writable/back" not in lines, "it was not reset"
 
 
