@@ -145,10 +145,8 @@ class VaultFile:
     def save(self) -> None:
         """Write the file: the old one or the new one is there, never half of one, and only its owner reads it."""
         data = self._encrypted(self.text).encode() if self.whole else self.text.encode()
-        owner = os.stat(self.path) if self.exists else None
-        files.write(self.path, data, MODE, NONCE)
-        if owner is not None and os.geteuid() == 0:
-            os.chown(self.path, owner.st_uid, owner.st_gid)
+        before = os.stat(self.path) if self.exists and os.geteuid() == 0 else None
+        files.write(self.path, data, MODE, NONCE, (before.st_uid, before.st_gid) if before else None)
 
     def forget(self) -> None:
         """Remove what a killed ``save`` left."""

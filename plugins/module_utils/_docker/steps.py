@@ -75,10 +75,10 @@ def _put(unit: str, text: str | None, nonce: str) -> None:
     path, link = units.path_of(unit), units.link_of(unit)
     if text is None:
         if link:
-            files.remove(link)
+            files.erase(link)
             if unit == units.PRIME:  # nobody else makes that directory
                 files.remove_empty(os.path.dirname(link))
-        files.remove(path)
+        files.erase(path)
         return
     files.write(path, text.encode(), 0o644, nonce)
     if link:

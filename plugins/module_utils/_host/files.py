@@ -54,16 +54,19 @@ def inode(path: str) -> int | None:
     return int(struct.unpack_from("=Q", found, 32)[0])
 
 
-def write(path: str, data: bytes, mode: int, nonce: str) -> None:
+def write(path: str, data: bytes, mode: int, nonce: str, owner: tuple[int, int] | None = None) -> None:
     """Put ``data`` at ``path`` so that after a kill or power loss there is the old file or the new one.
 
-    ``nonce`` makes the temporary name ``.<name>.<nonce>``, which ``forget`` removes after a kill.
+    ``nonce`` makes the temporary name ``.<name>.<nonce>``, which ``forget`` removes after a kill. ``owner``: numbers of
+    user and group, if others than those of this process.
     """
     temporary = _temporary(path, nonce)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             os.fchmod(descriptor, mode)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
@@ -88,16 +91,26 @@ def _temporary(path: str, nonce: str) -> str:
     return os.path.join(folder, ".%s.%s" % (name, nonce))
 
 
-def remove(path: str) -> None:
-    """Remove a file or link; nothing to do when it is gone."""
+def remove(path: str) -> bool:
+    """Remove a file or link; False when it is gone already. Not durable by itself: see ``erase``."""
     try:
         os.unlink(path)
     except FileNotFoundError:
-        return
+        return False
+    return True
+
+
+def erase(path: str) -> None:
+    """Remove a file or link so that no power loss brings it back; nothing to do when it is gone.
+
+    The registry is durable at once. What it has forgotten must not come back on another file system.
+    """
+    if remove(path):
+        sync_directory(os.path.dirname(path))
 
 
 def link(target: str, path: str) -> None:
-    """Have a symbolic link at ``path``, in a directory that is made when it is missing; a link that is there is left.
+    """Have a symbolic link at ``path``, durable, in a directory that is made if need be; a link that is there is left.
 
     Raises HostError, ``conflict`` when something else is there.
     """
@@ -107,6 +120,16 @@ def link(target: str, path: str) -> None:
     except OSError as error:
         if not os.path.islink(path):
             raise from_os(error, "linking %s" % path) from None
+    sync_directory(os.path.dirname(path))
+
+
+def sync(path: str) -> None:
+    """Make durable what others have written to a file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: str) -> None:

@@ -81,16 +81,27 @@ def _hexadecimal(text: str) -> bool:
 
 def initiator_name() -> str:
     """The name of this host. Raises ``unsupported`` when it has none."""
-    for line in (files.text_of(INITIATOR_NAME) or "").splitlines():
+    text = files.text_of(INITIATOR_NAME)
+    for line in (text or "").splitlines():
         key, equals, value = line.partition("=")
         if key.strip() == "InitiatorName" and equals and value.strip():
             return value.strip()
-    raise HostError(
-        "unsupported",
-        "this host has no initiator name in %s" % INITIATOR_NAME,
-        "install open-iscsi (the role prepare_host does) and start iscsid, which makes one; or give initiator_name",
-        field="initiator_name",
-    )
+    if text is None:
+        hint = (
+            "install open-iscsi (the role prepare_host does) and start iscsid, which makes one; or give initiator_name"
+        )
+    else:
+        hint = "what made it syncs nothing, so a power loss may have emptied it: write InitiatorName=NAME into it, by"
+        hint += " which the targets know this host; or remove it and start iscsid, which makes a new one"
+    text = "this host has no initiator name in %s" % INITIATOR_NAME
+    raise HostError("unsupported", text, hint, field="initiator_name")
+
+
+def keep_initiator_name() -> None:
+    """Make this host's name durable, by which targets know it: what makes it at installation syncs nothing."""
+    if os.path.exists(INITIATOR_NAME):
+        files.sync(INITIATOR_NAME)
+        files.sync_directory(os.path.dirname(INITIATOR_NAME))
 
 
 def sessions(target: str | None = None) -> list[Session]:

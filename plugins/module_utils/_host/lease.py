@@ -102,6 +102,8 @@ class Lease:
         try:
             with open(own, "x", encoding="ascii") as file:
                 file.write(json.dumps(self.record))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(own, self.claim)
             except FileExistsError:

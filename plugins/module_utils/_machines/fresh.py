@@ -30,12 +30,20 @@ def run(path: str) -> int:
             os.chmod(empty, 0o755)  # it becomes the top of the file system
             for name in overlays.DIRECTORIES:
                 os.mkdir(os.path.join(empty, name), 0o755)
+            _clear(path)
             words = ["mkfs.ext4", "-q", "-F", "-d", empty, path]
             command.run(words, SECONDS, writes=True)
         return 0
     except (HostError, OSError) as error:
         sys.stderr.write("microvm-tool vm-fresh: %s\n" % error)
         return 1
+
+
+def _clear(path: str) -> None:
+    """Have the head blank first: mkfs writes it last, and one that is cut off must be known for what it is."""
+    with open(path, "r+b", buffering=0) as disk:
+        disk.write(bytes(HEAD))
+        os.fsync(disk.fileno())
 
 
 def _blank(path: str) -> bool:

@@ -86,6 +86,8 @@ class MakeSource(Step):
         try:
             shutil.chown(self.path, _id(self.owner), _id(self.group))
             os.chmod(self.path, int(self.mode, 8))
+            for folder in {self.path, *map(os.path.dirname, made)}:
+                files.sync_directory(folder)
         except (LookupError, OSError) as error:
             for folder in reversed(made):
                 files.remove_empty(folder)
@@ -182,7 +184,7 @@ class WriteMachine(Step):
 
 def _put(path: str, text: str | None, nonce: str) -> None:
     if text is None:
-        files.remove(path)
+        files.erase(path)
         return
     files.make_directories(os.path.dirname(path))
     files.write(path, text.encode(), 0o755 if os.path.basename(path) in by_hand.SCRIPTS else 0o644, nonce)
@@ -194,7 +196,7 @@ def _link(name: str, there: bool) -> None:
     if there:
         files.link(places.unit_file(places.unit(name)), link)
     else:
-        files.remove(link)
+        files.erase(link)
 
 
 @dataclasses.dataclass(frozen=True)

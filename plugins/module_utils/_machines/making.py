@@ -67,6 +67,7 @@ class Making:
             prefix = self.wanted.prefix
             checks.binary(plan, self.config, self.chosen, prefix, self.written)
             checks.host(plan, self.config, self.chosen, prefix, seen.daemon(self.config))
+        if self.written or self.start or seen.status(self.name) == "starting":
             self._provide()
         if self.stop:
             self._stop()
@@ -129,6 +130,9 @@ class Making:
         if self.row is None and self.wanted.taking.adopt:
             self._refuse_left_behind(missing)
         steps += [made_steps.MakeSource(share["source"], **share["create"]) for share in missing]
+        if missing and self.row is not None:
+            sources = [share["source"] for share in missing]
+            self.result.before["missing"], self.result.after["missing"] = sources, []
         if self.chosen.kernel and not os.path.exists(self.chosen.kernel):
             steps.append(made_steps.ExtractKernel(self.config["kernel"], self.chosen.kernel, uuid.uuid4().hex[:8]))
 

@@ -49,14 +49,14 @@ class WriteCredentials(Step):
         with contextlib.suppress(FileNotFoundError):
             files.forget(self.file, self.nonce)
             if not self.replaces:
-                files.remove(self.file)
+                files.erase(self.file)
             else:
                 _put_back(self.file, self.nonce)
         for folder in reversed(self.makes):
             files.remove_empty(folder)
 
     def finish(self, known: Known) -> None:
-        files.remove(credentials.aside(self.file, self.nonce))
+        files.erase(credentials.aside(self.file, self.nonce))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RemoveCredentials(Step):
         _put_back(self.file, self.nonce)
 
     def finish(self, known: Known) -> None:
-        files.remove(credentials.aside(self.file, self.nonce))
+        files.erase(credentials.aside(self.file, self.nonce))
         if files.remove_empty(os.path.dirname(self.file)):
             files.remove_empty(os.path.dirname(os.path.dirname(self.file)))
 

@@ -49,7 +49,7 @@ class MaskActivation(Step):
 
     def undo(self, known: Known) -> None:
         if is_masked(self.vg):
-            files.remove(_activation(self.vg))
+            files.erase(_activation(self.vg))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class UnmaskActivation(Step):
 
     def finish(self, known: Known) -> None:
         if is_masked(self.vg):
-            files.remove(_activation(self.vg))
+            files.erase(_activation(self.vg))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,6 +95,7 @@ class WriteRecord(Step):
 
     def _write(self, known: Known, proof: iscsi_login.Chap | None) -> Known:
         iscsi.require()
+        iscsi.keep_initiator_name()
         with alone_at(self.asked, self.seconds):
             where = (self.asked["iqn"], known["address"], known["port"])
             path = iscsi.record(*where)

@@ -317,8 +317,8 @@ def _write_unit(path: str, text: str, nonce: str) -> None:
 
 
 def _remove_unit(path: str) -> None:
-    files.remove(units.unit_link(path))
-    files.remove(units.unit_file(path))
+    files.erase(units.unit_link(path))
+    files.erase(units.unit_file(path))
 
 
 _KINDS = (AttachMount, DetachMount, SetFlags, WriteUnit, RemoveUnit, OpenDirectory, Record, ReloadUnits)

@@ -128,6 +128,7 @@ def test_a_host_without_a_name_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(HostError) as refused:
         iscsi.initiator_name()
     assert (refused.value.kind, refused.value.field) == ("unsupported", "initiator_name")
+    assert ("install open-iscsi" in refused.value.hint) == (text is None), "it is there, and starting it makes no name"
 
 
 @pytest.mark.parametrize(

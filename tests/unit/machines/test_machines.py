@@ -121,3 +121,29 @@ def test_a_machine_that_moves_here_gets_no_empty_directory(host: pathlib.Path, m
     assert (refused.value.kind, refused.value.field) == ("not_found", "machines[0].shares[1].source")
     home.mkdir(parents=True)
     assert sources(moving, "/nowhere") == []
+
+
+def test_one_that_does_not_come_up_gets_the_directory_that_it_lacks(
+    host: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its units are as they shall be, and systemd starts it again and again."""
+    monkeypatch.setattr(systemd, "running", lambda: True)
+    monkeypatch.setattr(command, "reading_only", lambda: True)
+    (host / "qemu").write_text("#!/bin/sh\necho QEMU emulator version 9.0.0\n")
+    (host / "qemu").chmod(0o755)
+    qemu = {"binary": str(host / "qemu"), "hypervisor": "qemu", "accelerator": "tcg"}
+    home = {"tag": "home", "source": "home", "create": True, "proto": "9p"}
+    config = asked(kernel="/nowhere", autostart=False, shares=[home], **qemu)
+    wanted = Wanted("web1", "started", 5, "", config)
+    whole = machines.Machines(lambda: t.cast("Tool", types.SimpleNamespace(planned=lambda: ("", "", []), KINDS={})))
+    seen = whole.observe([wanted])
+    (written,) = (step for step in whole.plan(wanted, seen).steps if isinstance(step, made_steps.WriteMachine))
+    seen.files["web1"] = written.texts
+    seen.rows["web1"] = {"name": "web1", "config": config, "kind": "qemu", "accelerator": "tcg"}
+    seen.active, seen.states = {"web1"}, {"web1": "starting"}
+    source = str(host / "machines/web1/home")
+    plan = whole.plan(wanted, seen)
+    assert [step.path for step in plan.steps if isinstance(step, made_steps.MakeSource)] == [source]
+    assert (plan.diff()["before"]["missing"], plan.diff()["after"]["missing"]) == ([source], [])
+    seen.states["web1"] = "running"
+    assert whole.plan(wanted, seen).steps == [], "one that runs has what it needs"
