@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.gates.paths import environment
 
-RUN_SECONDS = 300
+RUN_SECONDS = 900
 PLUGINS = Path(__file__).with_name("callback_plugins")
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extensions.molecule.calls import Answer, Call, Running, call, refused
+from extensions.molecule.calls import RUN_SECONDS, Answer, Call, Running, call, refused
 from tests.gates.paths import environment
 from tests.lab import Host
+
+SHELL_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Managed:
 
     def sh(self, command: str, check: bool = True) -> str:
         """Output of a shell command."""
-        return self.host.ssh(command, check=check).stdout
+        return self.host.ssh(command, timeout=SHELL_SECONDS, check=check).stdout
 
     def start(self, *calls: Call) -> Running:
         """Begin a play of these calls."""
@@ -110,5 +112,5 @@ class Converge:
         command = ["ansible-playbook", "--inventory", str(self.inventory), *arguments, self.playbook.name]
         env = environment() | {"ANSIBLE_PIPELINING": "1", "ANSIBLE_INJECT_FACT_VARS": "0"}
         return subprocess.run(
-            command, cwd=self.playbook.parent, env=env, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.playbook.parent, env=env, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
         )

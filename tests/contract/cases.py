@@ -179,12 +179,16 @@ def _volumes(
 MACHINE_GIVEN = (("storage_backend", {"name": "local", "kind": "local_file"}),)
 
 
+SPOKEN = "TOY-GUEST-READY"
+"""It is waited for: what a guest says later would be taken for a change by the next run."""
+
+
 def _machines(what: str, state: str, begin: tuple[Arguments, ...], row: bool = True, **change: Any) -> Case:
     """The first has a disk, a volume and a tap, the second a volume; the guest is guests.TOY."""
     items = []
     for number in (1, 2, 3):
         own: Arguments = {"name": f"web{number}", "kernel": guests.TOY, "memory": "64MiB"}
-        own["wait_for"] = "TOY-GUEST-READY"  # what a guest says later would be taken for a change by the next run
+        own["wait_for"] = SPOKEN
         if number == 1:
             own.update(disks=[{"path": guests.DISK}], interfaces=[{"type": "tap"}])
         if number != 3:
@@ -201,8 +205,8 @@ def _machine_shares(what: str, state: str, begin: tuple[Arguments, ...], row: bo
         own: Arguments = {"vm": vm, "tag": f"share{number}", "source": "/usr/share/keyrings"}
         own.update({"proto": "9p"} if number == 2 else {"mount_point": "/keys%d" % number})
         items.append(Item({**own, "state": state, **change}, tuple({**own, **each} for each in begin), row=row))
-    machines = [{"name": name, "kernel": guests.TOY, "memory": "64MiB"} for name in ("web1", "web2")]
-    machines[1]["state"] = "present"
+    toy: Arguments = {"kernel": guests.TOY, "memory": "64MiB"}
+    machines = [{"name": "web1", **toy, "wait_for": SPOKEN}, {"name": "web2", **toy, "state": "present"}]
     return Case("virtiofs_share", what, tuple(items), {"state": state}, (("microvm", {"machines": machines}),))
 
 

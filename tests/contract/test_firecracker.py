@@ -49,6 +49,8 @@ TOOL = [
     "-c",
     "from ansible_collections.microvm.host.plugins.module_utils._tool import main; raise SystemExit(main.main('test'))",
 ]
+NAME = "web-" + os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+"""A tap is this machine's: another worker's machine has another name."""
 BUCKETS = {"bandwidth": 1 << 20, "ops": 100}
 
 
@@ -56,7 +58,7 @@ class Machine:
     """A definition as the module has it, and the Firecracker that runs it."""
 
     def __init__(self, folder: Path, jailed: bool = False, guest: Path = real.GUEST, **options: Any) -> None:
-        self.name = "web1"
+        self.name = NAME
         self.disk = folder / "disk.raw"
         self.disk.write_bytes(bytes(MIB))
         self.disk.chmod(0o666)
@@ -167,7 +169,7 @@ def test_it_runs_in_its_jail_as_its_own_user(
     (tmp_path / "metadata").write_text('{"role": "web"}')
     (tmp_path / "metadata").chmod(0o400)
     interface = {key: option.get("default") for key, option in definition.INTERFACE.items()}
-    before = mounts.table()
+    before = {each.path for each in mounts.table()}
     it = machine(jailed=True, interfaces=[interface], metadata=str(tmp_path / "metadata"))
     it.wait_ready()
     process = Path("/proc", str(it.process.pid))
@@ -176,16 +178,17 @@ def test_it_runs_in_its_jail_as_its_own_user(
     assert "CapEff:\t0000000000000000" in (process / "status").read_text()
     assert (process / "cgroup").read_text() == Path("/proc/self/cgroup").read_text()
     inside = {each.path for each in mounts.table(str(it.process.pid))}
-    assert {str(it.disk), places.runtime("web1"), str(tmp_path / "toy")} <= inside and "/home" not in inside
+    assert {str(it.disk), places.runtime(NAME), str(tmp_path / "toy")} <= inside and "/home" not in inside
     assert not {"etc", "home", "usr"} & set(os.listdir(process / "root"))
     assert it.control.order("GET", "/mmds") == {"role": "web"}
     it.disk.write_bytes(bytes(2 * MIB))
     it.control.grow_disk("disk0", str(it.disk), 2 * MIB)
     assert stop.gracefully("firecracker", it.control.path, SECONDS) == "powered off"
     assert it.process.wait(SECONDS) == 0 and it.said() == SAID and "Running Firecracker" in it.log.read_text()
-    assert mounts.table() == before, "mounts are left"
-    jail.clear(places.jail("web1"))
-    assert it.disk.stat().st_size == 2 * MIB and os.listdir(places.jail("web1")) == []
+    left = {each.path for each in mounts.table()} - before
+    assert not [path for path in left if NAME in path], "mounts are left"
+    jail.clear(places.jail(NAME))
+    assert it.disk.stat().st_size == 2 * MIB and os.listdir(places.jail(NAME)) == []
 
 
 def test_disk_and_balloon_change_while_it_runs(machine: Callable[..., Machine]) -> None:
@@ -212,7 +215,7 @@ def test_it_has_its_tap_its_limits_and_its_metadata(
     it.wait_ready()
     shown = it.control.order("GET", "/vm/config")
     (net,), (drive,) = shown["network-interfaces"], shown["drives"]
-    assert (net["host_dev_name"], net["guest_mac"]) == (places.tap("web1", 0), places.mac("web1", 0))
+    assert (net["host_dev_name"], net["guest_mac"]) == (places.tap(NAME, 0), places.mac(NAME, 0))
     for limiter in (net["rx_rate_limiter"], net["tx_rate_limiter"], drive["rate_limiter"]):
         assert {key: bucket["size"] for key, bucket in limiter.items()} == BUCKETS
     assert it.control.order("GET", "/mmds") == {"role": "web"}
@@ -225,7 +228,7 @@ def test_its_guest_says_over_vsock_that_it_is_ready(
     nobody = pwd.getpwnam("nobody")
     monkeypatch.setattr(places, "user", lambda name: nobody.pw_name)
     monkeypatch.setattr(names, "GROUP", grp.getgrgid(nobody.pw_gid).gr_name)
-    with ready.Listener("firecracker", "web1", 3) as listener:
+    with ready.Listener("firecracker", NAME, 3) as listener:
         it = machine(jailed=jailed, guest=real.TELLING_GUEST, notify=True)
         it.wait_ready()
         wait_until(lambda: listener.hears(0.1), SECONDS, "its guest to say that it is ready")

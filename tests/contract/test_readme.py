@@ -359,7 +359,7 @@ def test_three_hosts(three: Lab, tmp_path: Path) -> None:
     inventory = tmp_path / "examples" / "site" / "inventory"
     variables = inventory / "group_vars" / "microvm_hosts"
     main, vault = variables / "main.yml", variables / "vault.yml"
-    main.write_text(Names(three).of(main.read_text()))
+    main.write_text(Names(three).of(main.read_text()) + "report_timeout: 30\n")  # three hosts on few cores
     vault.write_text(
         re.sub(r"^(\w+): change-me$", lambda line: f"{line[1]}: {SECRETS[line[1]]}", vault.read_text(), flags=re.M)
     )

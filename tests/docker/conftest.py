@@ -107,7 +107,7 @@ class Engine:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab, with Docker, podman and the driver."""
     with borrow("docker", servers=["nfs", "nfs", "smb"], memory=1536) as lab:
-        lab.hosts["hv1"].ssh(INSTALL, timeout=400)
+        lab.hosts["hv1"].ssh(INSTALL, timeout=1800)
         play(lab, tmp_path_factory.mktemp("play"))
         yield lab
 

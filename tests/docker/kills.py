@@ -30,7 +30,7 @@ CALLS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 MORE: dict[str, dict[str, Any]] = {"Create": {"Opts": OPTS}, "Mount": {"ID": "a"}, "Unmount": {"ID": "a"}, "Remove": {}}
 WINDOW = 0.6
 """Seconds: a little more than the longest call takes on a lab host."""
-SETTLED_SECONDS = 20.0
+SETTLED_SECONDS = 90.0
 
 
 def ask(method: str, **request: Any) -> tuple[int, dict[str, Any]]:

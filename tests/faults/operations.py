@@ -35,6 +35,10 @@ TOOL = (
 )
 
 
+TRACED_SECONDS = 60
+"""``timeout`` of a call that says none: under strace, on a busy machine, the modules' own may be too short."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """``there`` takes the host from the one state to the other, ``back`` returns it; ``given`` are run before.
@@ -54,7 +58,8 @@ class Pair:
 
     def call(self, forward: bool) -> Call:
         """The call that leads away from the state that the host is in."""
-        return self.there if forward else self.back
+        module, arguments = self.there if forward else self.back
+        return module, {"timeout": TRACED_SECONDS, **arguments}
 
 
 def pairs(server: str, files: str) -> list[Pair]:

@@ -16,7 +16,8 @@ from tests.lab import Lab, NfsServer, counts
 SHARES = {"nas1": 40, "nas2": 9, "nas3": 1}
 """Mounts per server: with one, two or three of them dead, 1, 10 or 50 mounts are."""
 
-TIMEOUT = 5
+TIMEOUT = 15
+"""Of the call, s: a live mount is looked at within its part of that, on a machine that is busy."""
 ALIVE = {"ok", "read_only"}
 DEAD = {"unreachable", "stale"}
 

@@ -16,6 +16,7 @@ import pytest
 from tests.faults.points import Event, hit, points
 from tests.faults.rig import Rig
 from tests.faults.tally import Tally
+from tests.faults.test_power import RECOVERED
 from tests.lab import IscsiServer, LabError
 from tests.lab.daemon import wait_until
 
@@ -42,7 +43,7 @@ SHARE = 6
 """A sample has as many kill points of LUNs as one of all else divided by this."""
 LABEL = b"LABELONE"
 """LVM's mark of a physical volume, in one of the first sectors."""
-DEAD_SECONDS = 30.0
+DEAD_SECONDS = 45.0
 """How long a server is dead, s: longer than the steps that wait for it."""
 
 LOOK = """
@@ -234,6 +235,7 @@ def test_power_lost_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:
     rig.host.kill()
     rig.stop()
     rig.host.boot()
+    rig.host.ssh(RECOVERED, timeout=300)
     rig.start()
     forgotten(rig, san)
 
@@ -259,8 +261,10 @@ def test_a_record_that_power_loss_left_empty_is_made_again(rig: Rig, san: IscsiS
 
 
 def test_a_server_that_dies_while_it_is_formatted(rig: Rig, san: IscsiServer) -> None:
-    begun(rig, san, timeout=10)
+    begun(rig, san, timeout=20)
+    san.cut()  # at once: to pause it may take as long as the rest of the formatting
     san.pause()
+    san.join()
     back = threading.Timer(DEAD_SECONDS, san.resume)  # what hangs on it does not end before
     back.start()
     try:

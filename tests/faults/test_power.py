@@ -45,7 +45,7 @@ def test_power_loss(lab: Lab, rig: Rig, request: pytest.FixtureRequest) -> None:
         power.join()
         rig.stop()
         rig.host.boot()
-        settled = rig.host.ssh(RECOVERED, timeout=60).stdout.strip() == "settled"
+        settled = rig.host.ssh(RECOVERED, timeout=300).stdout.strip() == "settled"
         rig.start()
         found = stage.look()
         where = f"round {number}, {after:.2f} s into {json.dumps(args)}"

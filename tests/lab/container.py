@@ -82,7 +82,7 @@ class Container:
         """Whether the container runs (a paused one does)."""
         return self._pid() is not None
 
-    def start(self, timeout: float = 30) -> float:
+    def start(self, timeout: float = 180) -> float:
         """Start on the same address and data and wait until it serves; returns the seconds it took."""
         started = time.monotonic()
         if not self.running():
@@ -105,7 +105,7 @@ class Container:
         self.wait_until_serving(timeout)
         return time.monotonic() - started
 
-    def wait_until_serving(self, timeout: float = 30) -> None:
+    def wait_until_serving(self, timeout: float = 180) -> None:
         """Wait until its port accepts; LabError with the log's end when the server dies or `timeout` passes."""
 
         def accepts() -> bool:

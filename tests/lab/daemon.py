@@ -69,7 +69,7 @@ class Daemon:
             except ProcessLookupError:  # ended meanwhile
                 continue
 
-    def kill(self, timeout: float = 10) -> None:
+    def kill(self, timeout: float = 60) -> None:
         """SIGKILL the process and its session; returns when it is gone. LabError after `timeout` seconds."""
         pid = self.pid()
         if pid is not None:

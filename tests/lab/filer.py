@@ -53,7 +53,7 @@ class Filer:
         """Whether the host's power is on."""
         return self.host.running()
 
-    def start(self, timeout: float = 120) -> float:
+    def start(self, timeout: float = 400) -> float:
         """Boot when it is off, then serve; returns the seconds it took."""
         started = time.monotonic()
         self.host.boot(timeout)

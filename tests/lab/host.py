@@ -18,7 +18,7 @@ from tests.lab.daemon import Daemon, wait_until
 from tests.lab.machine import LabError
 from tests.lab.network import Network
 
-BOOT_TIMEOUT = 120.0
+BOOT_TIMEOUT = 400.0
 RESERVED_KIB = 32
 """Of each MiB of memory, for packets that arrive while files fill the rest (the kernel's own is a few MiB). User Mode
 Linux's network device never sends again once it found no memory for one: its buffer for packets that are dropped does
@@ -140,7 +140,7 @@ class Host:
         self._daemon.kill()
         self.close_connections()
 
-    def poweroff(self, timeout: float = 90) -> float:
+    def poweroff(self, timeout: float = 240) -> float:
         """Orderly shutdown; returns the seconds it took. LabError when the host is still on after `timeout` seconds."""
         if not self.running():
             return 0.0

@@ -182,7 +182,10 @@ class Lab:
     def _allocate(cls, name: str) -> Lab:
         with (RUN / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            states = [(RUN / other / "lab.json").read_text() for other in cls.names()]
+            states = []
+            for other in cls.names():
+                with contextlib.suppress(FileNotFoundError):  # it is being taken down
+                    states.append((RUN / other / "lab.json").read_text())
             taken = {json.loads(state)["number"] for state in states}  # of whatever version of this package they are
             lab = cls(name, free_number(taken))
             (lab.directory / "ssh").mkdir(parents=True, exist_ok=True)

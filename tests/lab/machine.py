@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import apt
+
 COMMANDS = {
     "mmdebstrap": "mmdebstrap",
     "podman": "podman",
@@ -67,22 +69,30 @@ def ensure_machine() -> None:
         also = f"; it will also need: apt-get install --no-install-recommends {' '.join(missing)}" if missing else ""
         raise LabError(f"the lab must run as root (taps, bridges, chroot): use sudo{also}")
     if missing:
-        if not shutil.which("apt-get"):
-            raise LabError(f"there is no apt-get here, and commands of these packages are missing: {' '.join(missing)}")
-        say(f"installing Debian packages this machine lacks: {' '.join(missing)}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-        for command in (["apt-get", "update", "-qq"], install):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-            if done.returncode:
-                raise LabError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}")
-        still = missing_packages()
-        if still:
-            raise LabError(f"still missing after apt-get install: {' '.join(still)}")
+        with apt.turn():
+            _install(missing_packages())
     _check_firewall()
     for device, remedy in DEVICES.items():
         if not os.path.exists(device):
             raise LabError(f"{device} is missing: {remedy}")
+
+
+def _install(missing: list[str]) -> None:
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise LabError(f"there is no apt-get here, and commands of these packages are missing: {' '.join(missing)}")
+    say(f"installing Debian packages this machine lacks: {' '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["install", "-y", "--no-install-recommends", *missing]
+    for words in (["update"], install):
+        command = ["apt-get", "-qq", *apt.PATIENT, *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode:
+            raise LabError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}")
+    still = missing_packages()
+    if still:
+        raise LabError(f"still missing after apt-get install: {' '.join(still)}")
 
 
 def _check_firewall() -> None:

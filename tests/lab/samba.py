@@ -87,7 +87,7 @@ class SmbServer(Container):
             self._home / "modern.conf": "/etc/samba/modern.conf",
         }
 
-    def start(self, timeout: float = 30) -> float:
+    def start(self, timeout: float = 180) -> float:
         """As that of every server; the users are made then too."""
         seconds = super().start(timeout)
         self.exec("chmod", "0777", *self.small)

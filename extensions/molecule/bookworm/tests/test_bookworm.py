@@ -50,9 +50,10 @@ def test_a_host_that_has_everything_is_left_alone(converge: Converge) -> None:
 
 
 def test_reboot(hv1: Managed) -> None:
-    path = hv1.backends()["nas"]["path"]
+    (info,) = hv1.run(call("host_info"))
+    paths = {info.items("backends")["nas"]["path"], info.items("mounts")["media"]["path"]}
     before = boots(hv1)
     hv1.host.reboot()
-    wait_until(lambda: bool(hv1.mounts_on(path)), 40, "the backend to come back")
+    wait_until(lambda: paths <= set(hv1.table()), 120, "the mounts to come back")
     works(hv1)
     wait_until(lambda: boots(hv1) > before, 300, "the machine to come back", interval=1)

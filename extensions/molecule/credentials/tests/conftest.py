@@ -31,7 +31,7 @@ getattr(Lab.load(lab).servers[server], method)(user, sys.stdin.read())
 
 CREDENTIALS = "/etc/microvm/credentials/share"
 RECORDS = "/var/lib/iscsi/nodes"
-RUN_SECONDS = 300
+RUN_SECONDS = 900
 SHOWN = f"ls -li {CREDENTIALS}; cat {CREDENTIALS}; find {RECORDS} -type f -exec ls -li {{}} + -exec cat {{}} +"
 CONNECTED = "grep ' cifs ' /proc/self/mountinfo; ls /sys/class/iscsi_session"
 

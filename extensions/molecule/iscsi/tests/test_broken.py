@@ -18,7 +18,8 @@ from tests.lab.daemon import wait_until
 OPEN: dict[str, Any] = {"name": "new", "portal": "san1", "iqn": "iqn.2026-01.lab:open", "lun": 2, "vg": "vg_new"}
 CHAP = {**OPEN, "iqn": "iqn.2026-01.lab:chap", "username": "host", "password": "lab-secret-14"}
 MUTUAL = {**OPEN, "iqn": "iqn.2026-01.lab:mutual", "lun": 2, "username": "host2", "password": "lab-secret-15"}
-DELAY_SECONDS = 5
+DELAY_SECONDS = 20
+"""What a busy machine may add to a boot; less than a login at boot waits for its server."""
 
 
 def left(host: Managed) -> str:
@@ -85,7 +86,7 @@ def test_a_dead_server(hv1: Managed, asked: Asked, served: IscsiServer, how: str
     getattr(served, how)()
     begun = time.monotonic()
     answer = hv1.fails("iscsi_lvm", "unreachable", **{**OPEN, "timeout": 8})
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 60
     assert answer.result["target"]["actions"] == []
     answers = asked.run(hv1)
     assert not any(answer.failed or answer.changed for answer in answers)
@@ -219,7 +220,7 @@ def test_what_a_thin_pool_has_no_room_for_leaves_nothing(
 
 def booted(host: Managed) -> float:
     """Seconds from the start of the kernel until the usual target was up."""
-    host.sh("timeout 50 sh -c 'until systemctl is-active --quiet multi-user.target; do :; done'")
+    host.sh("timeout 50 sh -c 'until systemctl is-active --quiet multi-user.target; do sleep 0.1; done'")
     shown = host.sh("systemctl show --property=ActiveEnterTimestampMonotonic --value multi-user.target")
     return int(shown) / 1e6
 

@@ -16,8 +16,8 @@ from extensions.molecule.nfs.tests.conftest import Asked
 from tests.lab import NfsServer
 
 Back = Callable[[Managed], None]
-SECONDS = 4
-SLACK = 30
+SECONDS = 10
+SLACK = 60
 """What Ansible, ssh and a busy machine may add to the time limits of the modules."""
 
 
@@ -73,7 +73,7 @@ def test_site_is_green_on_good_hosts(hv1: Managed, served: NfsServer, converge: 
 
 @pytest.mark.parametrize("fault", ["pause", "cut"])
 def test_server_dies_during_a_run(hv1: Managed, served: NfsServer, back: Back, fault: str) -> None:
-    names = [f"e{number}" for number in range(30, 60)]
+    names = [f"e{number}" for number in range(30, 90)]  # more than are worked on at a time
     mounts: list[dict[str, Any]] = [
         {"name": name, "server": "nas1", "export": f"/export/{name}", "path": f"/srv/{name}", "probe": "write"}
         for name in names

@@ -44,7 +44,7 @@ def test_locks_hold_across_hosts_or_are_not_claimed(hv1: Managed, hv2: Managed) 
         hv1.sh(f"systemd-run --quiet --unit=lock-{name} flock {path}/lock sleep infinity")
     try:
         for path in paths.values():
-            hv1.sh(f"timeout 20 sh -c 'while flock --nonblock {path}/lock true; do :; done'")
+            hv1.sh(f"timeout 50 sh -c 'while flock --nonblock {path}/lock true; do sleep 0.5; done'")
         got = {name: hv2.sh(f"flock --nonblock {path}/lock echo got || true") for name, path in paths.items()}
         assert got == {"nas": "", "filer": "", "nolock": "got\n"}
     finally:
@@ -59,13 +59,13 @@ def test_what_cannot_be_mounted_says_why_and_leaves_nothing(hv1: Managed, lab: L
         "nowhere": ({"export": "/export/nowhere"}, "not_found", "no such export"),
         "squashed": ({"export": "/export/squash", "probe": "write"}, "refused", "no_root_squash"),
         "unwritable": ({"server": "filer1", "export": "/export/ro", "probe": "write"}, "refused", "read_only"),
-        "dead": ({"server": dead}, "unreachable", "firewall"),
+        "dead": ({"server": dead, "timeout": 4}, "unreachable", "firewall"),
         "nobody": ({"server": "nobody.invalid"}, "unreachable", "nobody.invalid"),
         "listed": ({"path": "/srv/listed"}, "conflict", "/etc/fstab line 1"),
         "taken": ({"path": "/srv/taken"}, "conflict", "tmpfs"),
     }
     items = [
-        {"name": name, "server": "nas1", "export": "/export/e20", "path": f"/srv/{name}", "timeout": 4, **options}
+        {"name": name, "server": "nas1", "export": "/export/e20", "path": f"/srv/{name}", "timeout": 30, **options}
         for name, (options, dummy, dummy2) in wrong.items()
     ]
     hv1.sh(

@@ -52,7 +52,7 @@ def test_a_change_that_meets_a_dead_server_fails_and_leaves_nothing(
     login = {"server": "smb1", "username": "svc", "timeout": 8}
     doomed = {**login, "name": "doomed", "share": "s20"}
     late = {**login, "name": "late", "share": "s21", "password": USERS["svc"]}
-    path = hv1.works("smb_share", **doomed, password=USERS["svc"]).result["share"]["path"]
+    path = hv1.works("smb_share", **{**doomed, "timeout": 120}, password=USERS["svc"]).result["share"]["path"]
     before = hv1.table(), hv1.sh(f"cd {CREDENTIALS}; stat -c '%n %i %Y' *")
     getattr(smb, how)()
     for answer in hv1.run(call("smb_share", **late), call("smb_share", **doomed, password="another")):
@@ -63,7 +63,7 @@ def test_a_change_that_meets_a_dead_server_fails_and_leaves_nothing(
     assert path not in hv1.table()
     assert "share:doomed" not in hv1.sh(f"ls {CREDENTIALS}")
     getattr(smb, again)()
-    hv1.converges("smb_share", **{**late, "timeout": 30})
+    hv1.converges("smb_share", **{**late, "timeout": 120})
     hv1.converges("smb_share", name="late", state="absent")
 
 

@@ -20,12 +20,20 @@ LEASE_SECONDS = 20
 """Of the lab's servers."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def answering(hv1: Managed, hv2: Managed) -> None:
+    """The server was down at the end of the other file: each client comes back when it tries again."""
+    for host in (hv1, hv2):
+        wait_until(lambda host=host: host.backends(refresh=True)["nas"]["status"] == "ok", 120, "the server to answer")
+
+
 def hold(host: Managed, name: str) -> str:
     """Hold a volume with a program that does nothing; its process id."""
     pid = host.sh(
-        f"{TOOL} lock --volume {name} --holder 'machine web1' -- sleep 1000 >/run/held 2>&1 </dev/null & echo $!"
+        ": > /run/held;"
+        f"{TOOL} lock --volume {name} --holder 'machine web1' -- sleep 1000 >>/run/held 2>&1 </dev/null & echo $!"
     ).strip()
-    wait_until(lambda: "locked" in host.sh("cat /run/held"), 30, "the lock")
+    wait_until(lambda: "locked" in host.sh("cat /run/held"), 90, "the lock")
     return pid
 
 
@@ -45,7 +53,7 @@ def test_a_disk_in_use_is_refused_here_and_there(hv1: Managed, hv2: Managed) -> 
         assert "machine web1 on hv1" in answer.result["msg"]
     assert info.items("volumes")["hv1-data"]["lock"]["holder"] == "machine web1"
     hv1.sh(f"kill {pid}")
-    wait_until(lambda: gone(hv1, pid), 10, "the holder to end")
+    wait_until(lambda: gone(hv1, pid), 60, "the holder to end")
 
 
 @pytest.mark.parametrize("backend", ["nas", "files"])
@@ -59,7 +67,7 @@ def test_a_takeover_that_is_refused_leaves_nothing_open(hv1: Managed, hv2: Manag
     assert "machine web1 on hv1" in said and "heard of" in said and "takeover" not in said and "undo" not in said, said
     assert info.result["registry"]["open_intents"] == []
     hv1.sh(f"kill {pid}")
-    wait_until(lambda: gone(hv1, pid), 10, "the holder to end")
+    wait_until(lambda: gone(hv1, pid), 60, "the holder to end")
     hv2.works("storage_volume", adopt=True, **wanted)
     pid = hold(hv2, "taken")
     hv2.sh(f"{TOOL} recover")
@@ -67,7 +75,7 @@ def test_a_takeover_that_is_refused_leaves_nothing_open(hv1: Managed, hv2: Manag
     assert not again.changed and not again.failed, again.result
     assert info.items("volumes")["taken"]["status"] == "ok"
     hv2.sh(f"kill {pid}")
-    wait_until(lambda: gone(hv2, pid), 10, "the holder to end")
+    wait_until(lambda: gone(hv2, pid), 60, "the holder to end")
     forgotten = hv1.works("storage_volume", name="taken", state="absent").result["volume"]
     assert forgotten["actions"] == ["forget volume taken, which is that of hv2 now"]
     hv2.works("storage_volume", name="taken", state="absent")
@@ -122,7 +130,7 @@ def test_a_group_that_was_taken_over_stops_who_held_its_disks(hv1: Managed, hv2:
     pool = {"name": "pool", "kind": "iscsi_lvm", "portal": "san1", "iqn": "iqn.2026-01.lab:open", "lun": 1}
     pool.update(vg="vg_pool", layout="thin", timeout=60, takeover=info.items("backends")["pool"]["owner"])
     owner = hv2.works("storage_backend", **pool).result["backend"]["owner"]
-    wait_until(lambda: gone(hv1, pid), 30, "the former owner to notice")
+    wait_until(lambda: gone(hv1, pid), 60, "the former owner to notice")
     said = hv1.sh("cat /run/held")
     assert "lock lost" in said and f"belongs to {owner} now" in said
     wanted: dict[str, Any] = {"name": "logical", "backend": "pool", "adopt": True, "size": "12MiB"}
@@ -157,10 +165,11 @@ def test_what_a_host_leaves_that_loses_power_is_an_orphan_and_can_be_adopted(hv1
     finally:
         hv1.host.boot()
 
-    def status() -> str:
-        return str(hv1.works("host_info", refresh=True).items("backends")["pool"]["status"])
+    def back() -> bool:
+        found = hv1.works("host_info", refresh=True).items("backends")
+        return (found["pool"]["status"], found["nas"]["status"]) == ("standby", "ok")
 
-    wait_until(lambda: status() == "standby", 60, "the lost host to be logged in again, after its boot")
+    wait_until(back, 120, "the lost host to be logged in and mounted again, after its boot")
     lost = [{"name": name, "state": "absent"} for name in ("hv1-data", "logical")]
     forgotten = hv1.works("storage_volume", volumes=lost).items("volumes")
     assert forgotten["hv1-data"]["actions"] == ["forget volume hv1-data, which is that of hv2 now"]
