@@ -157,7 +157,7 @@ options:
         serial:
           description:
             - Serial number, by which the guest finds it as C(/dev/disk/by-id/virtio-SERIAL). V(root),
-              or V(disk0), V(disk1) and so on, unless given.
+              or V(disk0), V(disk1) and so on, unless given. Firecracker tells its guests none.
           type: str
         read_only:
           description:
@@ -452,7 +452,8 @@ options:
 notes:
   - C(systemctl start) and C(systemctl stop) of a machine's unit do the same as the module.
     C(/var/lib/microvm/machines/NAME/run) runs it in the foreground, with its console on the terminal, and
-    C(virtiofsd-run TAG) beside it the virtiofsd of a share.
+    C(virtiofsd-run TAG) beside it the virtiofsd of a share. A machine with O(credentials) or O(metadata) has these from
+    systemd, and runs as a service only.
 seealso:
   - module: microvm.host.storage_backend
   - module: microvm.host.storage_volume

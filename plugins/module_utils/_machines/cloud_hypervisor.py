@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cloud Hypervisor: the command line of a definition. Private to microvm.host.
 
-Options are those of version 39 and later (its own --help). Never run by this project's tests: no binary was at hand.
+Options are those of version 53 (its own --help): image_type of disks, one option for each device. Never run by this
+project's tests: no binary was at hand.
 """
 
 from __future__ import annotations

@@ -34,6 +34,16 @@ class Taking(t.NamedTuple):
 NONE = Taking()
 
 
+class Running(t.NamedTuple):
+    """A machine that runs and will go on: what runs it, and the disks it was started with; None if they are not known.
+
+    The hypervisor counts these, whatever the definition says since.
+    """
+
+    kind: str
+    disks: t.Sequence[Disk] | None
+
+
 def of(config: Config) -> list[tuple[int, Disk]]:
     """The disks that are volumes, each with its number among all disks."""
     return [(index, disk) for index, disk in enumerate(config["disks"]) if disk["volume"]]
@@ -78,15 +88,21 @@ def _changes(volume: Volume, seen: volume_seen.Seen) -> bool:
 
 
 def prepare(
-    plan: Plan, config: Config, prefix: str, seen: volume_seen.Seen, starts: bool, running: str, taking: Taking
+    plan: Plan,
+    config: Config,
+    prefix: str,
+    seen: volume_seen.Seen,
+    starts: bool,
+    running: Running | None,
+    taking: Taking,
 ) -> list[Plan]:
     """What makes the volumes of a machine as its definition says, into its plan; returns whose rows to commit.
 
-    ``starts``: it is about to be started, and its volumes must be free. ``running``: the hypervisor that has them open
-    now and will go on, or empty. ``taking``: what may be done about volumes of other hosts.
+    ``starts``: it is about to be started, and its volumes must be free. ``running``: it has its disks open now and will
+    go on. ``taking``: what may be done about volumes of other hosts.
     """
     parts = []
-    if not running:
+    if running is None:
         seen.without(plan.name, places.holder(plan.name))
     for index, disk in of(config):
         field = definition.disk_field(config, index, prefix)
@@ -101,8 +117,10 @@ def prepare(
         if row is None and taking.adopt and not plan.before:
             _refuse_new(volume, seen, field)
         if row is None or _changes(volume, seen):
-            grows = row is not None and running and volume.backend in (None, row["backend"])
-            part = _grown(plan, index, volume, seen, running) if grows else _planned(volume, seen, field)
+            part = None
+            if row is not None and running is not None and volume.backend in (None, row["backend"]):
+                part = _grown(plan, volume, seen, running)
+            part = part or _planned(volume, seen, field)
             plan.steps += part.steps
             if row is None and starts and part.steps and not part.assumes:
                 from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
@@ -154,10 +172,22 @@ def _refuse_new(volume: Volume, seen: volume_seen.Seen, field: str) -> None:
         raise HostError("not_found", text, hint, field=field + "volume")
 
 
-def _grown(plan: Plan, index: int, volume: Volume, seen: volume_seen.Seen, running: str) -> Plan:
-    """A disk that grows under a machine that runs: the machine holds its lock, and its hypervisor tells the guest."""
+def _grown(plan: Plan, volume: Volume, seen: volume_seen.Seen, running: Running) -> Plan | None:
+    """A disk that grows under a machine that runs: the machine holds its lock, and its hypervisor tells the guest.
+
+    None for a volume that the running machine does not have.
+    """
     from ansible_collections.microvm.host.plugins.module_utils._machines import live_steps
 
+    if running.disks is None:
+        text = "the machine %s runs with another definition than this host has of it" % plan.name
+        raise HostError("conflict", text, "restart it before its disks change", field=volume.prefix + "size")
+    index = next((index for index, disk in enumerate(running.disks) if disk["volume"] == volume.name), -1)
+    if index < 0:
+        return None
+    if running.disks[index]["read_only"]:
+        text = "volume %s is read only for the machine %s, which runs" % (volume.name, plan.name)
+        raise HostError("in_use", text, "stop the machine first", field=volume.prefix + "size")
     row = seen.rows[volume.name]
     size = seen.whole(row["backend"], volume.size or 0)
     if size < row["size"]:
@@ -169,7 +199,7 @@ def _grown(plan: Plan, index: int, volume: Volume, seen: volume_seen.Seen, runni
     beside = seen.store(row["backend"])
     part = Plan(volume.name, {"size": row["size"]}, {"size": size})
     part.steps += beside.lengthen(volume.name, row["uuid"], (row["size"], size), plan.seconds)
-    told = (plan.name, running, "disk%d" % index, beside.disk(volume.name), size)
+    told = (plan.name, running.kind, "disk%d" % index, beside.disk(volume.name), size)
     part.steps.append(live_steps.TellGuest(*told))
 
     def commit(connection: sqlite3.Connection, known: Known) -> None:

@@ -20,8 +20,8 @@ PATHS = {
     "firecracker": ("/usr/bin/firecracker", "/usr/local/bin/firecracker"),
 }
 """Where distributions, and those who install by hand, put them; in the order in which ``auto`` looks."""
-OLDEST = {"qemu": (6, 0), "firecracker": (1, 8), "cloud_hypervisor": (39, 0)}
-"""What the command lines are for: -M microvm with ACPI; ACPI in Firecracker; bzImage in Cloud Hypervisor."""
+OLDEST = {"qemu": (6, 0), "firecracker": (1, 8), "cloud_hypervisor": (53, 0)}
+"""What the command lines are for: -M microvm with ACPI; ACPI in Firecracker; Cloud Hypervisor's description."""
 SAYS = {"qemu": r"version (\d+)\.(\d+)", "firecracker": r"v(\d+)\.(\d+)", "cloud_hypervisor": r"v(\d+)\.(\d+)"}
 
 

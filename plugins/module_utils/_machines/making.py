@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sqlite3
@@ -45,15 +46,15 @@ class Making:
         self.config = self._definition()
         others = {other: each["config"] for other, each in seen.rows.items() if other != self.name}
         exclusive.refuse(self.config, others, wanted.prefix)
-        self.chosen = self._hypervisor()
-        self.texts = unit.files(self.config, self.name, self.chosen, seen.mount_units, seen.daemon(self.config))
-        self.autostarted = os.path.islink(places.autostart_link(self.name))
-        self.written = seen.files[self.name] != self.texts or self.autostarted != self.config["autostart"]
         active = self.name in seen.active
         self.restart = wanted.restarts(seen, self.config)
         self.start = wanted.starts(seen, self.config)
         self.stop = self.restart or (active and wanted.state == "stopped")
         self.goes_on = active and not self.stop
+        self.chosen = self._hypervisor()
+        self.texts = unit.files(self.config, self.name, self.chosen, seen.mount_units, seen.daemon(self.config))
+        self.autostarted = os.path.islink(places.autostart_link(self.name))
+        self.written = seen.files[self.name] != self.texts or self.autostarted != self.config["autostart"]
         self.result = Plan(self.name, {}, self._facets(), seconds=wanted.timeout)
 
     def plan(self, checks: Checks) -> Plan:
@@ -104,7 +105,7 @@ class Making:
 
     def _hypervisor(self) -> hypervisor.Chosen:
         """With where the kernel's ELF image is, or shall be; one that is missing is refused later."""
-        chosen = hypervisor.choose(self.config, prefix=self.wanted.prefix)
+        chosen = self._chosen()
         if chosen.kind != "firecracker":
             return chosen
         asked, directory = self.config["kernel"], places.directory(self.name)
@@ -115,6 +116,24 @@ class Making:
                 raise error.in_field(self.wanted.prefix + "kernel") from None
             return chosen
         return chosen._replace(kernel="" if path == asked else path)
+
+    def _chosen(self) -> hypervisor.Chosen:
+        """What one that runs is run by, it keeps: the orders of another would not be understood."""
+        now = self.row["kind"] if self.goes_on and self.row is not None else ""
+        if now and self.config["hypervisor"] == "auto":
+            kept = {**self.config, "hypervisor": now}
+            with contextlib.suppress(HostError):  # it is not there any more, or can't: then another is asked for
+                definition.refuse_impossible(kept, self.name, self.wanted.prefix)
+                return hypervisor.choose(kept)
+        chosen = hypervisor.choose(self.config, prefix=self.wanted.prefix)
+        if now not in ("", chosen.kind):
+            text = "the machine %s runs in %s, and is to run in %s" % (self.name, now, chosen.kind)
+            hint = "stop it first, or give restart: if_needed"
+            raise HostError("conflict", text, hint, field=self.wanted.prefix + "hypervisor")
+        if self.config["hypervisor"] == "auto":
+            resolved = {**self.config, "hypervisor": chosen.kind}
+            definition.refuse_impossible(resolved, self.name, self.wanted.prefix)
+        return chosen
 
     def _facets(self) -> dict[str, t.Any]:
         return told.facets(self.config, self.chosen.kind, self.chosen.accelerator)
@@ -151,8 +170,11 @@ class Making:
         """The plans of its volumes, whose steps are among its own now."""
         if not self.wanted.prepares or not disks.of(self.config):
             return []
-        running = self.row["kind"] if self.goes_on and self.row else ""
-        wanted = self.wanted
+        running, wanted = None, self.wanted
+        if self.goes_on and self.row is not None:
+            began = {**definition.DEFAULTS, **self.row["config"]}
+            known = not self.seen.outdated(self.name, began)
+            running = disks.Running(self.row["kind"], began["disks"] if known else None)
         return disks.prepare(
             self.result, self.config, wanted.prefix, self.seen.stored, self.start, running, wanted.taking
         )

@@ -53,7 +53,10 @@ def made(folder: pathlib.Path, name: str, owner: str = "me") -> None:
 
 
 def planned(
-    config: definition.Config, starts: bool = True, running: str = "", taking: disks.Taking = disks.NONE
+    config: definition.Config,
+    starts: bool = True,
+    running: disks.Running | None = None,
+    taking: disks.Taking = disks.NONE,
 ) -> Plan:
     """What the plan of the machine web1 has for its disks."""
     light = volume_seen.Seen([], set())
@@ -97,12 +100,32 @@ def test_growth(folder: pathlib.Path) -> None:
     made(folder, "web1-root")
     config = asked(root={"size": "2M"})
     assert planned(config).actions() == [f"grow volume web1-root on local to {2 * MIB} bytes"]
-    assert planned(config, False, "qemu").actions() == [
+    runs = disks.Running("qemu", config["disks"])
+    assert planned(config, False, runs).actions() == [
         f"grow volume web1-root on local to {2 * MIB} bytes",
         f"tell the machine web1 that its disk0 has {2 * MIB} bytes",
     ]
     with pytest.raises(HostError, match="524288 are asked for"):
-        planned(asked(root={"size": "512K"}), False, "qemu")
+        planned(asked(root={"size": "512K"}), False, runs)
+
+
+def test_a_disk_is_grown_by_the_number_that_it_was_started_with(folder: pathlib.Path) -> None:
+    for name in ("logs", "data", "new"):
+        made(folder, name)
+    began = asked(disks=[{"volume": "logs"}, {"volume": "data"}])["disks"]
+    edited = asked(disks=[{"volume": "data", "size": "2M"}])
+    actions = planned(edited, False, disks.Running("qemu", began)).actions()
+    assert actions[1:] == [f"tell the machine web1 that its disk1 has {2 * MIB} bytes"]
+    added = asked(disks=[{"volume": "logs"}, {"volume": "data"}, {"volume": "new", "size": "2M"}])
+    actions = planned(added, False, disks.Running("qemu", began)).actions()
+    assert actions == [f"grow volume new on local to {2 * MIB} bytes"], "the machine does not have it"
+    with pytest.raises(HostError, match="another definition") as refused:
+        planned(edited, False, disks.Running("qemu", None))
+    assert (refused.value.kind, refused.value.field) == ("conflict", "disks[0].size")
+    shown = [{**disk, "read_only": True} for disk in began]
+    with pytest.raises(HostError, match="read only") as refused:
+        planned(edited, False, disks.Running("qemu", shown))
+    assert refused.value.kind == "in_use"
 
 
 @pytest.mark.parametrize(("owner", "kind"), [("me", None), ("them", "conflict")])
@@ -136,7 +159,7 @@ def test_the_volume_that_a_disk_was_until_now_is_told(folder: pathlib.Path) -> N
     plan = Plan("web1", {"disks": before["disks"]}, {}, seconds=5)
     config = asked(root={"volume": "new", "size": "1M"}, disks=[{"volume": "more", "size": "1M"}])
     seen = volume_seen.Seen(disks.to_look_at(config, seen, False, 5, ""), set())
-    disks.prepare(plan, disks.placed(config, seen), "", seen, False, "", disks.NONE)
+    disks.prepare(plan, disks.placed(config, seen), "", seen, False, None, disks.NONE)
     assert list(plan.before["volumes"]) == ["old"] and list(plan.after["volumes"]) == ["new", "more"]
 
 

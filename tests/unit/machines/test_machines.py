@@ -17,7 +17,15 @@ from ansible_collections.microvm.host.plugins.module_utils._core.plan import Pla
 from ansible_collections.microvm.host.plugins.module_utils._core.resource import Tool
 from ansible_collections.microvm.host.plugins.module_utils._host import command, systemd
 from ansible_collections.microvm.host.plugins.module_utils._host.errors import HostError
-from ansible_collections.microvm.host.plugins.module_utils._machines import disks, machines, made_steps, places
+from ansible_collections.microvm.host.plugins.module_utils._machines import (
+    disks,
+    hypervisor,
+    kernel,
+    machines,
+    made_steps,
+    making,
+    places,
+)
 from ansible_collections.microvm.host.plugins.module_utils._machines.wanted import Wanted
 from tests.unit.machines.given import asked
 
@@ -123,6 +131,39 @@ def test_a_machine_that_moves_here_gets_no_empty_directory(host: pathlib.Path, m
     assert sources(moving, "/nowhere") == []
 
 
+def test_one_that_runs_keeps_its_hypervisor(host: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The orders of another would not be understood: its guest would not be asked to power off."""
+    monkeypatch.setattr(systemd, "running", lambda: True)
+    monkeypatch.setattr(command, "reading_only", lambda: True)
+    config = asked(kernel="/nowhere", autostart=False)
+    whole = machines.Machines(lambda: t.cast("Tool", types.SimpleNamespace(planned=lambda: ("", "", []), KINDS={})))
+    chosen: list[str] = []
+
+    def choose(config: t.Any, prefix: str = "") -> hypervisor.Chosen:
+        chosen.append(config["hypervisor"])
+        kind = "qemu" if config["hypervisor"] == "auto" else config["hypervisor"]
+        return hypervisor.Chosen(kind, "/bin/true", "kvm", "device")
+
+    monkeypatch.setattr(hypervisor, "choose", choose)
+    monkeypatch.setattr(kernel, "image", lambda asked, directory: asked)
+    changes: list[tuple[dict[str, t.Any], bool]] = [({}, True)]
+    changes.append(({"shares": [{"tag": "a", "source": "/srv", "proto": "9p"}]}, False))
+    for change, kept in changes:
+        wanted = Wanted("web1", "present", 5, "", asked(kernel="/nowhere", autostart=False, **change))
+        seen = whole.observe([wanted])
+        seen.rows["web1"] = {"name": "web1", "config": config, "kind": "firecracker", "accelerator": "kvm"}
+        seen.active, seen.states = {"web1"}, {"web1": "running"}
+        if kept:
+            assert making.Making(wanted, seen).chosen.kind == "firecracker"
+            seen.active = set()
+            assert making.Making(wanted, seen).chosen.kind == "qemu"
+        else:
+            with pytest.raises(HostError, match="runs in firecracker, and is to run in qemu") as refused:
+                making.Making(wanted, seen)
+            assert (refused.value.kind, refused.value.field) == ("conflict", "hypervisor")
+    assert chosen == ["firecracker", "auto", "auto"]
+
+
 def test_one_that_does_not_come_up_gets_the_directory_that_it_lacks(
     host: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +185,6 @@ def test_one_that_does_not_come_up_gets_the_directory_that_it_lacks(
     source = str(host / "machines/web1/home")
     plan = whole.plan(wanted, seen)
     assert [step.path for step in plan.steps if isinstance(step, made_steps.MakeSource)] == [source]
-    assert (plan.diff()["before"]["missing"], plan.diff()["after"]["missing"]) == ([source], [])
+    assert (plan.before["missing"], plan.after["missing"]) == ([source], [])
     seen.states["web1"] = "running"
     assert whole.plan(wanted, seen).steps == [], "one that runs has what it needs"
