@@ -54,7 +54,7 @@ options:
     enabled:
       description:
         - V(false) keeps the backend and its volumes, refuses new volumes and starts of machines on it, and unmounts it
-          as soon as nobody uses it.
+          as soon as nobody uses it. With O(kind=iscsi_lvm) it is refused while a volume is in use.
       type: bool
       default: true
     default:

@@ -119,7 +119,10 @@ class Disk:
         mounts.own_namespace()
         # The top is a directory that every host has; what it hides is hidden in this namespace only.
         top = "/mnt"
-        command.run(["mount", "-o", "loop,nosuid,nodev,noexec", self.path, top], MOUNT_SECONDS, writes=True)
+        options = "loop,nosuid,nodev,noexec"
+        if kind(self.path) == "xfs":
+            options += ",nouuid"  # a clone has the UUID of its origin, which may be mounted too
+        command.run(["mount", "-o", options, self.path, top], MOUNT_SECONDS, writes=True)
         try:
             work(top)
         finally:

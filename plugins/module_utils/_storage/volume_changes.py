@@ -45,6 +45,7 @@ def adopted(wanted: Volume, seen: Seen, backend: str, there: dict[str, t.Any]) -
             moved + "adopt: true makes it this host's; or choose another name",
             field=wanted.prefix + "name",
         )
+    volume_refusals.disabled(wanted, seen, backend)
     beside = seen.store(backend)
     config = made_of(wanted)
     after = {"backend": backend, "size": there["size"], **told(config)}
@@ -67,13 +68,10 @@ def existing(wanted: Volume, seen: Seen, row: registry.Row) -> Plan:
     made_from = config.get("image") or (there.get("label") or {}).get("image")
     if wanted.image and made_from and made_from != wanted.image.asked:
         plan.warnings.append("it was made from %s and stays as it is; the image is for new volumes" % made_from)
-    before = (config.get("filesystem") or {}).get("type")
-    if wanted.filesystem and before and wanted.filesystem["type"] != before:
-        text = "volume %s was made with %s" % (wanted.name, before)
-        raise HostError("conflict", text, "a file system is not replaced", field=wanted.prefix + "filesystem")
+    before = volume_refusals.other_filesystem(wanted, row)
     if seen.looks[backend]["status"] != "ok":
         smaller = wanted.shrink and wanted.size is not None and wanted.size < row["size"]
-        if (wanted.size or 0) > row["size"] or smaller or wanted.restore:
+        if (wanted.size or 0) > row["size"] or smaller or wanted.restore or wanted.snapshots:
             volume_refusals.down(seen, backend, "change volume %s" % wanted.name)
         return plan
     volume_refusals.gone(wanted.name, row, there)

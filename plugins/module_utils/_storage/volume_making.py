@@ -107,6 +107,7 @@ def moved(wanted: Volume, seen: Seen, row: registry.Row, backend: str) -> Plan:
             "storage_volume with move: true takes it there; or name the backend that it is on",
             field=wanted.prefix + "backend",
         )
+    volume_refusals.other_filesystem(wanted, row)
     volume_refusals.disabled(wanted, seen, backend)
     for each in (row["backend"], backend):
         volume_refusals.down(seen, each, "move volume %s" % wanted.name)
@@ -138,7 +139,9 @@ def moved(wanted: Volume, seen: Seen, row: registry.Row, backend: str) -> Plan:
     away, source = old.move_away(wanted.name, identity, there["size"], *common)
     steps = [step for each in sorted(kept) for step in old.delete_snapshot(wanted.name, identity, each, *common)]
     about = {key: there["label"][key] for key in ("created", "image") if key in there["label"]}
-    making = store.Making(wanted.name, identity, size, source, wanted.filesystem, about)
+    inner = wanted.filesystem or row["config"].get("filesystem")
+    grown = inner if size > there["size"] else wanted.filesystem
+    making = store.Making(wanted.name, identity, size, source, grown, about)
     beside = seen.store(backend)
     beside.refuse_names(wanted.name, wanted.snapshots or (), wanted.prefix)
     before = {"backend": row["backend"], "size": row["size"], "snapshots": sorted(kept)}
@@ -147,7 +150,6 @@ def moved(wanted: Volume, seen: Seen, row: registry.Row, backend: str) -> Plan:
     plan.steps += steps + away + beside.provision(making, wanted.timeout)
     for snapshot in wanted.snapshots or ():
         plan.steps += beside.snapshot(wanted.name, identity, snapshot, False, wanted.timeout)
-    inner = {"filesystem": wanted.filesystem} if wanted.filesystem else {}
-    config = {**inner, **row["config"]}
+    config = {**({"filesystem": inner} if inner else {}), **row["config"]}
     plan.commit = functools.partial(volume_changes.stored, wanted.name, config, backend, size, identity)
     return plan

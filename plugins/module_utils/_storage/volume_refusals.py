@@ -34,6 +34,9 @@ def used(name: str, machines: t.Collection[str], holder: dict[str, t.Any], more:
 def unusable(wanted: Volume, seen: Seen) -> None:
     """Raise HostError unless a registered volume that was looked at is there, this host's, and held by nobody."""
     row = seen.rows[wanted.name]
+    if not seen.backends[row["backend"]]["enabled"]:
+        text = "backend %s of volume %s is not enabled" % (row["backend"], wanted.name)
+        raise HostError("refused", text, "enable it: storage_backend")
     down(seen, row["backend"], "use volume %s" % wanted.name)
     there = seen.at(row["backend"], wanted.name)
     gone(wanted.name, row, there)
@@ -106,6 +109,15 @@ def too_large(wanted: Volume, seen: Seen, backend: str, size: int) -> None:
     if largest is not None and size > largest:
         text = "%d bytes are more than a disk on backend %s can have (%d)" % (size, backend, largest)
         raise HostError("invalid", text, "ask for less, or choose another backend", field=wanted.prefix + "size")
+
+
+def other_filesystem(wanted: Volume, row: registry.Row) -> str | None:
+    """The type of the file system that a volume was made with, None for none. Raises ``conflict`` for another one."""
+    known: str | None = (row["config"].get("filesystem") or {}).get("type")
+    if wanted.filesystem and known and wanted.filesystem["type"] != known:
+        text = "volume %s was made with %s" % (wanted.name, known)
+        raise HostError("conflict", text, "a file system is not replaced", field=wanted.prefix + "filesystem")
+    return known
 
 
 def disabled(wanted: Volume, seen: Seen, backend: str) -> None:

@@ -103,7 +103,7 @@ def _watch(keeper: deadline.Child, child: subprocess.Popen[bytes] | None, wake: 
 
 
 def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, Store]]:
-    """The volumes, and where they are. Raises ``not_found``."""
+    """The volumes, and where they are. Raises ``not_found``, and ``refused`` for a backend out of service."""
     with registry.reading() as connection:
         rows = {row["name"]: row for row in registry.rows(connection, "SELECT * FROM volumes")}
     seen = observed.Seen(lambda seen: [], 0)
@@ -112,6 +112,9 @@ def _stores(names: t.Sequence[str]) -> list[tuple[registry.Row, Store]]:
         if name not in rows:
             raise HostError("not_found", "no volume %s is registered on this host" % name, "make it: storage_volume")
         backend = seen.backends[rows[name]["backend"]]
+        if not backend["enabled"]:
+            text = "backend %s of volume %s is not enabled" % (backend["name"], name)
+            raise HostError("refused", text, "enable it: storage_backend")
         store = kinds.store_of(backend, seen)
         if store is None:
             raise HostError("unsupported", "backend %s takes no volumes" % backend["name"])
