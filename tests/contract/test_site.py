@@ -99,6 +99,22 @@ def test_the_example_converges_and_comes_off_again(site: Site, host: Host) -> No
     assert (changed, failed) == (0, 0), said
 
 
+def test_images_are_downloaded_and_foreseen(site: Site, host: Host) -> None:
+    source = "/usr/share/common-licenses"
+    host.ssh(f"systemd-run --quiet --unit=www python3 -m http.server 8099 --bind 127.0.0.1 --directory {source}")
+    checksum = "sha256:" + host.ssh(f"sha256sum < {source}/GPL-3").stdout.split()[0]
+    image = {"name": "guest", "url": "http://127.0.0.1:8099/GPL-3", "checksum": checksum}
+    try:
+        changed, failed, said = site.play("site.yml", "--check", microvm_images=[image])
+        assert failed == 0 and changed > 0 and "Have a directory for images" in said, said
+        failed, said = site.play("site.yml", microvm_images=[image])[1:]
+        assert failed == 0, said
+        host.ssh(f"cmp {source}/GPL-3 /var/lib/microvm/images/guest")
+        assert site.play("site.yml", "--check", microvm_images=[image])[:2] == (0, 0)
+    finally:
+        host.ssh("systemctl stop www; rm -rf /var/lib/microvm/images")
+
+
 def test_a_failed_backend_stops_neither_the_others_nor_the_mounts(site: Site, host: Host) -> None:
     broken = [
         {"name": "typo", "kind": "nfs", "server": "nas1", "export": "/export/none"},

@@ -18,9 +18,8 @@ from tests.lab import NfsServer
 from tests.lab.daemon import wait_until
 from tests.machines import guests
 
-MACHINE: dict[str, Any] = yaml.safe_load(Path(__file__).parents[1].joinpath("converge.yml").read_text())[-1]["vars"][
-    "web1"
-]
+ASKED: dict[str, Any] = yaml.safe_load(Path(__file__).parents[1].joinpath("converge.yml").read_text())[-1]["vars"]
+MACHINE: dict[str, Any] = ASKED["web1"]
 GROWN = {
     **MACHINE,
     "root": {"size": "12MiB", "backend": "nas"},
@@ -156,6 +155,12 @@ def test_a_root_is_on_any_kind_and_stays_when_its_machine_goes(hv1: Managed) -> 
     assert roots.items() <= {name: volume["backend"] for name, volume in left.items("volumes").items()}.items()
 
 
+def test_a_guest_that_feels_no_button_is_ended(hv1: Managed) -> None:
+    hv1.works("microvm", **{**TOY, "name": "deaf", "kernel": guests.STUBBORN, "stop_timeout": 1})
+    stopped, gone = hv1.run(call("microvm", name="deaf", state="stopped"), call("microvm", name="deaf", state="absent"))
+    assert stopped.result["machine"]["stopped"] == "quit" and not gone.failed, (stopped, gone)
+
+
 def test_no_machine_runs_without_its_bridge(hv1: Managed) -> None:
     toy: dict[str, Any] = {**TOY, "name": "late", "interfaces": [{"bridge": "br-late"}]}
     missing, foreseen = hv1.run(call("microvm", **toy), call("microvm", check=True, **toy))
@@ -285,3 +290,35 @@ def test_it_is_moved_while_both_hosts_live(hv1: Managed, hv2: Managed, evacuate:
     )
     assert list(there.items("machines")) == ["web1"]
     assert "toy1-root" not in there.items("volumes") and "toy1-root" in here.items("volumes")
+
+
+def test_a_volume_group_goes_with_all_of_its_machines(hv1: Managed, hv2: Managed, evacuate: Converge) -> None:
+    san = ASKED["san"]
+    assert hv2.works("storage_backend", **san).result["backend"]["status"] == "standby"
+    toys = [{**TOY, "name": name, "root": {"size": "4MiB", "backend": "san"}} for name in ("group1", "group2")]
+    hv1.works("microvm", machines=toys, timeout=120)
+    disk = "/dev/vg_san/group2-root"
+    hv1.sh(f"printf kept | dd of={disk} bs=512 conv=sync,fsync oflag=direct status=none")
+    which = {"evacuate_from": "hv1", "evacuate_to": "hv2", "microvm_machines": toys, "storage_backends": [san]}
+
+    def move(*arguments: str, **more: Any) -> tuple[int, str]:
+        done = evacuate("-e", json.dumps({**which, **more}), *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    old = hv1.sh("systemctl show --value -p MainPID microvm@group1.service")
+    refused_one, said = move(evacuate_machines=["group1"])
+    assert refused_one and "nothing was touched" in said and "another backend first: group2" in said, said
+    unknown, said = move(storage_backends=[])
+    assert unknown and "nothing was touched" in said and "san: hv2 has it neither" in said, said
+    foreseen, said = move("--check")
+    assert foreseen == 0 and "hv2 will own san" in said, said
+    assert hv1.sh("systemctl show --value -p MainPID microvm@group1.service") == old
+    moved, said = move()
+    assert moved == 0, said
+    there, here = (host.works("host_info", refresh=True) for host in (hv1, hv2))
+    running = {name: each["status"] for name, each in here.items("machines").items() if name.startswith("group")}
+    assert running == dict.fromkeys(("group1", "group2"), "running")
+    assert (there.items("backends")["san"]["status"], here.items("backends")["san"]["status"]) == ("standby", "ok")
+    assert hv2.sh(f"head -c 4 {disk}") == "kept"
+    assert not [name for name in ("group1", "group2") if name in there.items("machines")]
+    assert not [name for name in there.items("volumes") if name.startswith("group")]
