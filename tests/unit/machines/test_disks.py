@@ -109,6 +109,16 @@ def test_growth(folder: pathlib.Path) -> None:
         planned(asked(root={"size": "512K"}), False, runs)
 
 
+def test_nothing_starts_on_a_backend_that_is_not_enabled(folder: pathlib.Path) -> None:
+    made(folder, "web1-root")
+    with registry.writing() as connection:
+        connection.execute("UPDATE backends SET enabled = 0")
+    assert planned(asked(root={}), starts=False).steps == []
+    with pytest.raises(HostError, match="is not enabled") as refused:
+        planned(asked(root={}))
+    assert refused.value.kind == "refused"
+
+
 def test_a_disk_is_grown_by_the_number_that_it_was_started_with(folder: pathlib.Path) -> None:
     for name in ("logs", "data", "new"):
         made(folder, name)

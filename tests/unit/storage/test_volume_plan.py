@@ -179,8 +179,9 @@ def test_a_volume_of_another_host_is_adopted_only_when_that_is_asked_for(seen: v
 def test_a_backend_that_is_down_leaves_its_volumes_as_they_are(seen: volume_seen.Seen) -> None:
     there(seen)
     seen.looks["local"] = {"status": "unreachable"}
-    assert planned(seen, size=MIB).steps == []
+    assert planned(seen, size=MIB, snapshots=()).steps == []
     assert refusal(seen, size=2 * MIB).kind == "unreachable"
+    assert refusal(seen, snapshots=("now",)).kind == "unreachable", "who asks for one relies on it"
 
 
 OWNER = "hv2.d3be1e87"
@@ -276,6 +277,18 @@ def test_the_diff_of_a_new_volume_is_its_configuration(seen: volume_seen.Seen) -
     assert gone["before"] == {"backend": "local", "size": MIB, "image": "/srv/a", "filesystem": inner, "snapshots": []}
 
 
+def test_a_move_grows_the_file_system_that_is_known(seen: volume_seen.Seen) -> None:
+    there(seen)
+    inner = {"type": "ext4"}
+    seen.rows["web1"]["config"] = {"filesystem": inner}
+    for size, grown in ((2 * MIB, inner), (MIB, None)):
+        made = planned(seen, backend="other", move=True, size=size).steps[-1]
+        assert isinstance(made, making_steps.MakeVolume)
+        assert (made.size, made.filesystem) == (size, grown)
+    error = refusal(seen, backend="other", move=True, filesystem={"type": "xfs"})
+    assert (error.kind, error.field) == ("conflict", "filesystem")
+
+
 @pytest.mark.parametrize("snapshots", [(), ("new",)])
 def test_a_move_deletes_the_snapshots_that_shall_not_be(seen: volume_seen.Seen, snapshots: tuple[str, ...]) -> None:
     there(seen, snapshots={"old": MIB})
@@ -344,6 +357,9 @@ def test_a_backend_that_is_not_enabled_gets_no_volume(seen: volume_seen.Seen) ->
     assert refusal(seen, backend="other", move=True).kind == "refused"
     seen.rows = {}
     assert refusal(seen, backend="other", size=MIB).field == "backend"
+    seen.looks["other"]["volumes"]["web1"] = disk(label=label("hv2"))
+    error = refusal(seen, backend="other", adopt=True)
+    assert (error.kind, error.field) == ("refused", "backend")
 
 
 @pytest.mark.parametrize("options", [{"state": "absent"}, {"size": 2 * MIB}, {"backend": "other", "move": True}])
